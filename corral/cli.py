@@ -1,0 +1,221 @@
+"""The `corral` command."""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+
+from corral import logs as farm_logs
+from corral import status as farm_status
+from corral.down import bring_down
+from corral.errors import CorralError
+from corral.paths import StateDir
+from corral.progress import for_console
+from corral.up import Started, bring_up
+
+app = typer.Typer(
+    name="corral",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="A multi-GPU llama.cpp farm behind one OpenAI-compatible gate.",
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+StateOption = Annotated[
+    Path, typer.Option("--state", envvar="CORRAL_STATE", help="Folder with the farm's data and secrets.")
+]
+DEFAULT_STATE = Path(".corral")
+
+
+def _state(root: Path) -> StateDir:
+    return StateDir(root.resolve())
+
+
+@app.command()
+def up(state: StateOption = DEFAULT_STATE) -> None:
+    """Start the farm and print its endpoint and a fresh API key; if it runs already, change nothing.
+
+    Without a GPU: two chat servers and one embedding server on the CPU. With NVIDIA GPUs and a CUDA or Vulkan
+    llama-server on PATH or in LLAMA_SERVER: one chat server a GPU.
+
+    [bold]Examples[/bold]
+
+      corral up
+
+      CORRAL_PORT=8000 corral up            another port for the gate
+
+      LLAMA_SERVER=~/llama-server corral up  an own build of llama.cpp
+    """
+    where = _state(state)
+    environment = {name: value for name, value in os.environ.items() if name != "CORRAL_STATE"}
+    try:
+        started = bring_up(where, environment, for_console(out))
+    except KeyboardInterrupt:
+        err.print("\ninterrupted: everything that was started is stopped again", highlight=False)
+        raise typer.Exit(130) from None
+    if not started.fresh:
+        out.print("The farm is already running; nothing was changed.\n", highlight=False)
+        farm_status.print_table(out, farm_status.current(where))
+        out.print('\nAnother key: make keys ARGS="create --models chat,embed"', highlight=False)
+        return
+    _welcome(started)
+
+
+def _welcome(started: Started) -> None:
+    farm, endpoint = started.farm, started.farm.endpoint
+    login = f"{started.secrets.ui_username} / {started.secrets.ui_password}"
+    key = _fresh_key(endpoint, started.secrets.litellm_master_key, farm.models)
+    body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "What is a corral?"}]})
+    curl = (
+        f"curl -s {endpoint}/chat/completions -H 'Authorization: Bearer {key}'"
+        f" -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    )
+    lines = [
+        f"endpoint   {endpoint}",
+        f"API key    {key}   (shown once)",
+        f"models     {', '.join(farm.models)}",
+        f"Admin UI   {endpoint.removesuffix('/v1')}/ui   login {login}",
+    ]
+    out.print(
+        Panel("\n".join(escape(line) for line in lines), title=f"ready after {started.seconds:.0f} s", expand=False)
+    )
+    out.print("\nTry it:\n")
+    out.print(escape(curl), soft_wrap=True, highlight=False)
+    out.print("\nmake status, make logs, make keys ARGS=list, make down", style="dim", highlight=False)
+
+
+def _fresh_key(endpoint: str, master_key: str, models: list[str]) -> str:
+    """Return a new key for all models of the farm, named after the moment."""
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        response = client.post(
+            endpoint.removesuffix("/v1") + "/key/generate",
+            headers={"Authorization": f"Bearer {master_key}"},
+            json={"models": models, "key_alias": time.strftime("up-%Y%m%d-%H%M%S")},
+        )
+    if response.status_code != 200:
+        raise CorralError(
+            f"LiteLLM made no key (HTTP {response.status_code}): {response.text[:200]}", "see `make logs`"
+        )
+    return str(response.json()["key"])
+
+
+@app.command()
+def down(state: StateOption = DEFAULT_STATE) -> None:
+    """Stop the whole farm; data and keys stay.
+
+    [bold]Example[/bold]
+
+      corral down
+    """
+    began = time.monotonic()
+    stopped = bring_down(_state(state))
+    if stopped:
+        out.print(
+            f"Stopped; {stopped} processes ended in {time.monotonic() - began:.1f} s. Data and keys are kept.",
+            highlight=False,
+        )
+    else:
+        out.print("The farm was not running.", highlight=False)
+
+
+@app.command()
+def status(
+    state: StateOption = DEFAULT_STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show each part: state, address, pid, memory, since when. Exit code 3 if the farm is not running.
+
+    [bold]Examples[/bold]
+
+      corral status
+
+      corral status --json | jq -r .endpoint
+    """
+    farm = farm_status.current(_state(state))
+    if as_json:
+        sys.stdout.write(json.dumps(farm_status.as_json(farm), indent=1) + "\n")
+    else:
+        farm_status.print_table(out, farm)
+    if farm is None or farm.phase not in ("running", "starting"):
+        raise typer.Exit(farm_status.NOT_RUNNING)
+
+
+@app.command()
+def logs(
+    part: Annotated[str | None, typer.Argument(help="A part's name; all parts if left out.")] = None,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines, of each part.")] = 40,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is added, until Ctrl-C.")] = False,
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Print the ends of the parts' logs.
+
+    [bold]Examples[/bold]
+
+      corral logs
+
+      corral logs chat-1 -n 200
+
+      corral logs litellm --follow
+    """
+    try:
+        farm_logs.show(_state(state), out, part, lines, follow=follow)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def reset(
+    state: StateOption = DEFAULT_STATE,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stop the farm and delete its data: keys, spend, database, logs, secrets. Asks first.
+
+    [bold]Examples[/bold]
+
+      corral reset
+
+      corral reset --yes
+    """
+    where = _state(state)
+    if not where.root.exists():
+        out.print(f"There is nothing to delete: {where.root} does not exist.", highlight=False)
+        return
+    if not (where.root / "run").is_dir():
+        raise CorralError(f"{where.root} is not a farm's state folder", "name the right one with --state", exit_code=2)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise CorralError(
+                "reset deletes all keys and data and cannot ask here", "say --yes if you mean it", exit_code=2
+            )
+        typer.confirm(f"Delete all keys, spend and data in {where.root}?", abort=True)
+    bring_down(where)
+    shutil.rmtree(where.root)
+    out.print(f"Deleted {where.root}.", highlight=False)
+
+
+def main() -> None:
+    """Run the command; errors that a person can mend become two lines and an exit code."""
+    try:
+        app()
+    except CorralError as error:
+        err.print(f"[red]error:[/red] {escape(error.cause)}", highlight=False, soft_wrap=True)
+        if error.mend:
+            err.print(f"[green]mend:[/green]  {escape(error.mend)}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

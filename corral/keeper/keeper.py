@@ -1,0 +1,229 @@
+"""Runs the parts of a farm.
+
+First every part is brought to ready once, each as soon as what it needs is there; the first failure ends the
+start, and everything that was started is stopped again. From then on the farm is `running`: a service that ends
+or stops answering is started again, with growing pauses, until SIGTERM.
+
+| phase    | a part ends                     | SIGTERM      |
+|----------|---------------------------------|--------------|
+| starting | the start has failed: stop all  | stop all     |
+| running  | start it again after a pause    | stop all     |
+| stopping | as wanted                       | nothing more |
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+
+from corral import farmstate
+from corral.farmstate import Failure, FarmState, PartPhase, PartState
+from corral.keeper.backoff import Backoff
+from corral.keeper.child import Child, last_lines, rotate
+from corral.keeper.probe import probe
+from corral.parts import Part
+from corral.paths import StateDir
+
+PROBE_STARTING_S = 0.15
+PROBE_RUNNING_S = 5.0
+UNANSWERED_PROBES = 12
+"""A service that does not answer this often in a row, a minute in all, is killed and started again."""
+
+
+class StartFailedError(Exception):
+    """A part did not come up.
+
+    Args:
+        part: its name.
+        cause: its own last words, one line.
+        mend: what to look at.
+    """
+
+    def __init__(self, part: str, cause: str, mend: str) -> None:
+        super().__init__(cause)
+        self.failure = Failure(part, cause, mend)
+
+
+class Keeper:
+    """Owns the processes of a farm and the file that tells of them."""
+
+    def __init__(self, state: StateDir, parts: Sequence[Part], farm: FarmState) -> None:
+        self._state = state
+        self._parts = {part.name: part for part in parts}
+        self._farm = farm
+        self._ready = {part.name: asyncio.Event() for part in parts}
+        self._children: dict[str, Child] = {}
+
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Start the farm and keep it until `stop` is set. Returns whether it came up."""
+        came_up = False
+        try:
+            came_up = await self._unless(stop, self._start())
+            if came_up:
+                self._farm.phase = "running"
+                self._write()
+                await self._unless(stop, self._watch_all())
+        except StartFailedError as error:
+            self._farm.failure = error.failure
+        finally:
+            await self._stop_all()
+            self._farm.phase = "failed" if self._farm.failure else "stopped"
+            self._write()
+        return came_up
+
+    @staticmethod
+    async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+        """Run `work` until it ends or `stop` is set; return whether it ended. Its error is raised as it is."""
+        task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+                return True
+            return False
+        finally:
+            for each in (task, stopped):
+                each.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+
+    async def _start(self) -> None:
+        tasks = [asyncio.ensure_future(self._bring_up(part)) for part in self._parts.values()]
+        try:
+            for finished in asyncio.as_completed(tasks):
+                await finished
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _bring_up(self, part: Part) -> None:
+        """Start one part for the first time and wait until it is ready or done."""
+        waiting = [need for need in part.needs if not self._ready[need].is_set()]
+        if waiting:
+            self._set(part, "waiting", "for " + " and ".join(waiting))
+        for need in part.needs:
+            await self._ready[need].wait()
+        child = self._spawn(part)
+        deadline = time.monotonic() + part.ready_timeout_s
+        while True:
+            if child.exit_code is not None:
+                if part.kind == "job" and child.exit_code == 0:
+                    self._set(part, "done")
+                    break
+                raise self._failed(part, child, f"ended with {_exit_words(child.exit_code)}")
+            if time.monotonic() > deadline:
+                raise self._failed(part, child, f"not ready after {part.ready_timeout_s:.0f} s")
+            if part.kind == "service":
+                answer = await probe(part)
+                if answer.ready and child.exit_code is None:
+                    self._set(part, "ready")
+                    break
+                if answer.gave_up:
+                    raise self._failed(part, child, answer.detail)
+                self._detail(part, answer.detail)
+            else:
+                self._detail(part, " ".join(last_lines(self._state.log_file(part.name), child.log_start, 1)))
+            await asyncio.sleep(PROBE_STARTING_S)
+        self._ready[part.name].set()
+
+    def _failed(self, part: Part, child: Child, what: str) -> StartFailedError:
+        words = last_lines(self._state.log_file(part.name), child.log_start, 1)
+        cause = f"{what}: {words[0]}" if words else what
+        self._set(part, "failed", cause)
+        return StartFailedError(part.name, cause, f"the whole of it: {self._state.log_file(part.name)}")
+
+    async def _watch_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for part in self._parts.values():
+                if part.kind == "service":
+                    group.create_task(self._watch(part))
+
+    async def _watch(self, part: Part) -> None:
+        """Keep one service running for ever."""
+        backoff = Backoff()
+        while True:
+            child = self._children[part.name]
+            why = await self._until_it_must_restart(part, child)
+            await child.stop()
+            backoff.died(time.monotonic() - child.started)
+            self._part(part).restarts += 1
+            self._set(part, "failed" if backoff.failed else "restarting", why)
+            await asyncio.sleep(backoff.delay_s())
+            try:
+                self._spawn(part)
+            except OSError as error:
+                self._set(part, "failed", str(error))
+
+    async def _until_it_must_restart(self, part: Part, child: Child) -> str:
+        """Return why: its end, or a minute without an answer."""
+        unanswered = 0
+        while True:
+            serving = self._part(part).state == "ready"
+            code = await child.wait(PROBE_RUNNING_S if serving else PROBE_STARTING_S)
+            if code is not None:
+                return f"ended with {_exit_words(code)}"
+            rotate(self._state.log_file(part.name))
+            answer = await probe(part)
+            if answer.ready:
+                unanswered = 0
+                self._set(part, "ready")
+            elif answer.detail:  # it answers, and says why it does not serve: a gpu-server mends itself
+                unanswered = 0
+                self._set(part, "not ready", answer.detail)
+            elif time.monotonic() - child.started > part.ready_timeout_s:
+                unanswered += 1
+                if serving:
+                    self._set(part, "not answering")
+                if unanswered >= UNANSWERED_PROBES:
+                    return f"did not answer for {UNANSWERED_PROBES * PROBE_RUNNING_S:.0f} s"
+
+    async def _stop_all(self) -> None:
+        """Stop every process; a part only after all that need it."""
+        self._farm.phase = "stopping"
+        running = {
+            name for name, child in self._children.items() if child.exit_code is None or child.part.kind == "service"
+        }
+        for name in running:
+            self._set(self._parts[name], "stopping")
+        stopped = {name: asyncio.Event() for name in running}
+
+        async def stop(name: str) -> None:
+            for other in running:
+                if name in self._parts[other].needs:
+                    await stopped[other].wait()
+            await self._children[name].stop()
+            self._set(self._parts[name], "stopped")
+            stopped[name].set()
+
+        await asyncio.gather(*(stop(name) for name in running))
+
+    def _spawn(self, part: Part) -> Child:
+        child = Child(part, self._state.log_file(part.name))
+        self._children[part.name] = child
+        state = self._part(part)
+        state.pid, state.pid_created = child.pid, child.created
+        self._set(part, "starting")
+        return child
+
+    def _part(self, part: Part) -> PartState:
+        return self._farm.part(part.name)
+
+    def _set(self, part: Part, phase: PartPhase, detail: str = "") -> None:
+        state = self._part(part)
+        if (state.state, state.detail) == (phase, detail):
+            return
+        if state.state != phase:
+            state.since = time.time()
+        state.state, state.detail = phase, detail
+        if phase in ("stopped", "done", "failed", "restarting"):
+            state.pid = None
+        self._write()
+
+    def _detail(self, part: Part, detail: str) -> None:
+        self._set(part, self._part(part).state, detail)
+
+    def _write(self) -> None:
+        farmstate.write(self._state.state_file, self._farm)
+
+
+def _exit_words(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {-code}"

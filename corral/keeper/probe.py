@@ -1,0 +1,69 @@
+"""Asks a part whether it serves: an HTTP GET or a TCP connect, always with a deadline."""
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+from corral.parts import Part
+
+TIMEOUT_S = 3.0
+
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy of the environment
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a part said of itself.
+
+    Args:
+        ready: it serves.
+        detail: one line for people; empty if it said nothing.
+        gave_up: it says itself that it will not come up without help.
+    """
+
+    ready: bool
+    detail: str = ""
+    gave_up: bool = False
+
+
+async def probe(part: Part) -> Answer:
+    """Ask a service once; takes at most `TIMEOUT_S`."""
+    if not part.ready_path:
+        return await _connect(part)
+    return await asyncio.to_thread(_get, f"http://{part.address}{part.ready_path}")
+
+
+async def _connect(part: Part) -> Answer:
+    host, _, port = part.address.partition(":")
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return Answer(ready=False)
+    return Answer(ready=True)
+
+
+def _get(url: str) -> Answer:
+    try:
+        with _opener.open(url, timeout=TIMEOUT_S) as response:
+            return understand(response.status, response.read(65536))
+    except urllib.error.HTTPError as error:
+        return understand(error.code, error.read(65536))
+    except (OSError, TimeoutError):
+        return Answer(ready=False)
+
+
+def understand(status: int, body: bytes) -> Answer:
+    """Read a health answer: 200 is ready; otherwise a gpu-server's body says what it is at."""
+    if status == 200:
+        return Answer(ready=True)
+    try:
+        said = json.loads(body)
+        state, detail = str(said.get("state", "")), str(said.get("detail") or "")
+    except (ValueError, AttributeError):
+        return Answer(ready=False, detail=f"answers {status}")
+    return Answer(ready=False, detail=detail or state, gave_up=state == "failed")

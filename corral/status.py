@@ -1,0 +1,107 @@
+"""`corral status`: what runs, where, since when and how large, looked at afresh."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from corral import farmstate
+from corral.farmstate import FarmState
+from corral.paths import StateDir
+from corral.progress import coloured
+
+NOT_RUNNING = 3
+"""Exit code of `corral status` when the farm does not run, as of an init script's `status` (LSB)."""
+
+
+def current(state: StateDir) -> FarmState | None:
+    """Return the farm's state, with what no longer lives marked as stopped."""
+    farm = farmstate.read(state.state_file)
+    if farm is None:
+        return None
+    if farmstate.keeper(farm) is None:
+        if farm.phase != "failed":
+            farm.phase = "stopped"
+        for part in farm.services():
+            part.state, part.pid = "stopped", None
+    return farm
+
+
+def as_json(farm: FarmState | None) -> dict[str, Any]:
+    """Return what `corral status --json` prints: `{"endpoint", "phase", "models", "parts": [...]}`.
+
+    A part has `name`, `state`, `detail`, `address`, `port`, `pid`, `restarts`, `since` (seconds since the epoch) and
+    `memory_mib` (resident, its process and all below it; null if it does not run).
+    """
+    if farm is None:
+        return {"endpoint": None, "phase": "stopped", "models": [], "parts": []}
+    parts = []
+    for part in farm.services():
+        fields = asdict(part)
+        del fields["kind"], fields["pid_created"]
+        parts.append({**fields, "memory_mib": memory_mib(part.pid)})
+    return {"endpoint": farm.endpoint, "phase": farm.phase, "models": farm.models, "parts": parts}
+
+
+def memory_mib(pid: int | None) -> int | None:
+    """Return the memory of a process and all below it, in MiB; None if it is gone.
+
+    Shared pages count once a process that maps them (PSS) where the kernel lets us read that, else in full (RSS).
+    """
+    if pid is None:
+        return None
+    try:
+        process = psutil.Process(pid)
+        return sum(_memory(each) for each in (process, *process.children(recursive=True))) // (1024 * 1024)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.AccessDenied:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def print_table(console: Console, farm: FarmState | None) -> None:
+    """Print the parts as a table."""
+    if farm is None or farm.phase == "stopped":
+        console.print("The farm is not running. Start it: make up", highlight=False)
+        return
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    for heading in ("PART", "STATE", "ADDRESS", "PID", "MEMORY", "SINCE", ""):
+        table.add_column(heading, justify="right" if heading in ("PID", "MEMORY") else "left", no_wrap=heading != "")
+    for part in farm.services():
+        memory = memory_mib(part.pid)
+        note = part.detail + (f" (restarted {part.restarts}x)" if part.restarts else "")
+        table.add_row(
+            part.name,
+            coloured(part.state),
+            part.address,
+            str(part.pid or "-"),
+            f"{memory} MiB" if memory is not None else "-",
+            since(part.since),
+            escape(note.strip()),
+        )
+    console.print(table)
+    console.print(f"\nendpoint  {farm.endpoint}", highlight=False)
+
+
+def since(moment: float) -> str:
+    """Return a time as a person says it: the clock, and how long ago."""
+    if not moment:
+        return "-"
+    seconds = max(0, int(time.time() - moment))
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    ago = (
+        f"{days} d {hours} h" if days else f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+    )
+    return f"{time.strftime('%H:%M:%S', time.localtime(moment))} ({ago})"

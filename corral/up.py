@@ -1,0 +1,198 @@
+"""`corral up`: plan the farm, hand it to a keeper, show how it comes up."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from corral import default_farm, farmstate, litellm_config, machine, ports, secrets
+from corral.default_farm import Farm
+from corral.down import bring_down, leftovers
+from corral.errors import CorralError
+from corral.farmstate import FarmState
+from corral.parts import OWNER_VARIABLE, parts
+from corral.paths import StateDir, write_private
+from corral.progress import Progress
+from corral.secrets import Secrets
+
+KEEPER_STARTS_S = 15.0
+FOLLOW_S = 0.1
+
+
+@dataclass(frozen=True)
+class Started:
+    """A farm that is up.
+
+    Args:
+        farm: its state, phase `running`.
+        secrets: of this farm.
+        fresh: this call started it; False if it ran already.
+        seconds: how long the start took.
+    """
+
+    farm: FarmState
+    secrets: Secrets
+    fresh: bool
+    seconds: float
+
+
+def bring_up(state: StateDir, environment: Mapping[str, str], progress: Progress) -> Started:
+    """Start the farm unless it runs, and wait until every part is ready.
+
+    Args:
+        state: where its data lies.
+        environment: of this process.
+        progress: told of each change.
+
+    Raises:
+        CorralError: it cannot run here, or a part did not come up; nothing is left running then.
+        KeyboardInterrupt: Ctrl-C (also SIGTERM, SIGHUP); nothing is left running then.
+    """
+    began = time.monotonic()
+    state.create()
+    with _interruptible(), _alone(state, progress):
+        running = farmstate.read(state.state_file)
+        if farmstate.keeper(running):
+            farm = _follow(state, progress)
+            return Started(farm, _secrets(state), fresh=False, seconds=time.monotonic() - began)
+        if leftovers(state):
+            progress.note("parts of an earlier start that did not end well are still there: stopping them")
+            bring_down(state)
+        try:
+            _start_keeper(state, environment, progress)
+            farm = _follow(state, progress)
+        except BaseException:
+            with _deaf():  # an impatient second Ctrl-C must not leave half of it running
+                bring_down(state)
+            raise
+        return Started(farm, _secrets(state), fresh=True, seconds=time.monotonic() - began)
+
+
+def _secrets(state: StateDir) -> Secrets:
+    return secrets.load_or_create(state.secrets_file, database_exists=(state.postgres_data / "PG_VERSION").exists())
+
+
+def _start_keeper(state: StateDir, environment: Mapping[str, str], progress: Progress) -> None:
+    seen = machine.look(state.root, environment)
+    for note in seen.notes:
+        progress.note(note)
+    farm = default_farm.choose(seen)
+    known = _secrets(state)
+    chosen = _choose_ports(farm, state, environment, progress)
+    state.litellm_config.write_text(litellm_config.render(farm, chosen), encoding="utf-8")
+    plan = {
+        "endpoint": f"http://{ports.HOST}:{chosen['litellm']}/v1",
+        "models": [model.name for model in farm.models],
+        "parts": [part.to_json() for part in parts(farm, chosen, known, state, environment)],
+    }
+    write_private(state.plan_file, json.dumps(plan))
+    state.state_file.unlink(missing_ok=True)
+    with (state.logs / "keeper.log").open("ab") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", "corral.keeper", str(state.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**environment, OWNER_VARIABLE: str(state.root)},
+        )
+    deadline = time.monotonic() + KEEPER_STARTS_S
+    while not state.state_file.exists():
+        if keeper.poll() is not None or time.monotonic() > deadline:
+            raise CorralError("the keeper did not start", f"see {state.logs / 'keeper.log'}")
+        time.sleep(0.02)
+
+
+def _choose_ports(farm: Farm, state: StateDir, environment: Mapping[str, str], progress: Progress) -> dict[str, int]:
+    wanted_gate = environment.get("CORRAL_PORT")
+    gate = farm.gate_port
+    if wanted_gate:
+        if not wanted_gate.isdigit() or not 0 < int(wanted_gate) < 65536:
+            raise CorralError(f"CORRAL_PORT={wanted_gate} is not a port", "give a number from 1 to 65535", exit_code=2)
+        gate = int(wanted_gate)
+        if not ports.is_free(gate):
+            raise CorralError(
+                f"port {gate}, asked for by CORRAL_PORT, is taken by {ports.holder(gate)}",
+                "stop that, or leave CORRAL_PORT out to get the next free one",
+            )
+    wanted = [
+        ("litellm", gate),
+        ("postgres", default_farm.POSTGRES_PORT),
+        *((server.name, server.preferred_port) for server in farm.servers),
+    ]
+    known = ports.remembered(state.ports_file)
+    known.pop("litellm", None)  # clients know 4000: it is taken whenever it is free
+    chosen, notes = ports.choose(wanted, known)
+    for note in notes:
+        progress.note(note.replace("litellm listens", "the gate listens"))
+    write_private(state.ports_file, json.dumps(chosen))
+    return chosen
+
+
+def _follow(state: StateDir, progress: Progress) -> FarmState:
+    """Show the start until it has ended; return the running farm."""
+    with progress:
+        while True:
+            farm = farmstate.read(state.state_file)
+            if farm is None:
+                raise CorralError(f"{state.state_file} is gone or broken", "run `make down`, then `make up`")
+            progress.show(farm)
+            if farm.phase == "running":
+                return farm
+            if farm.failure and farm.phase == "failed":
+                raise CorralError(f"{farm.failure.part}: {farm.failure.cause}", farm.failure.mend)
+            if farm.phase == "stopped" or not farmstate.keeper(farm):
+                raise CorralError("the start was stopped", "run `make up` again")
+            time.sleep(FOLLOW_S)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a start as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore Ctrl-C and its like for a while."""
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _alone(state: StateDir, progress: Progress) -> Iterator[None]:
+    """Hold the lock of `up`: a second one waits for the first, then finds the farm running."""
+    with (state.root / "run" / "up.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.note("another `corral up` is starting the farm: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def state_root(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the state folder: `CORRAL_STATE`, else `.corral` in the current folder."""
+    return Path(environment.get(OWNER_VARIABLE) or ".corral").resolve()

@@ -1,0 +1,1 @@
+"""What tests of every room share: free ports, waiting on conditions, process hygiene."""
