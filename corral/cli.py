@@ -1,5 +1,6 @@
 """The `corral` command."""
 
+import asyncio
 import json
 import os
 import shlex
@@ -9,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +19,9 @@ from corral import logs as farm_logs
 from corral import status as farm_status
 from corral.down import bring_down
 from corral.errors import CorralError
+from corral.keys.access import base_url
+from corral.keys.cli import app as keys_app
+from corral.keys.client import GateAccess, KeyClient, NewKey
 from corral.paths import StateDir
 from corral.progress import for_console
 from corral.up import Started, bring_up
@@ -31,6 +34,7 @@ app = typer.Typer(
     help="A multi-GPU llama.cpp farm behind one OpenAI-compatible gate.",
     pretty_exceptions_enable=False,
 )
+app.add_typer(keys_app)
 out = Console()
 err = Console(stderr=True)
 
@@ -77,7 +81,7 @@ def up(state: StateOption = DEFAULT_STATE) -> None:
 def _welcome(started: Started) -> None:
     farm, endpoint = started.farm, started.farm.endpoint
     login = f"{started.secrets.ui_username} / {started.secrets.ui_password}"
-    key = _fresh_key(endpoint, started.secrets.litellm_master_key, farm.models)
+    key = asyncio.run(_fresh_key(GateAccess(base_url(endpoint), started.secrets.litellm_master_key), farm.models))
     body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "What is a corral?"}]})
     curl = (
         f"curl -s {endpoint}/chat/completions -H 'Authorization: Bearer {key}'"
@@ -97,19 +101,11 @@ def _welcome(started: Started) -> None:
     out.print("\nmake status, make logs, make keys ARGS=list, make down", style="dim", highlight=False)
 
 
-def _fresh_key(endpoint: str, master_key: str, models: list[str]) -> str:
+async def _fresh_key(access: GateAccess, models: list[str]) -> str:
     """Return a new key for all models of the farm, named after the moment."""
-    with httpx.Client(trust_env=False, timeout=30) as client:
-        response = client.post(
-            endpoint.removesuffix("/v1") + "/key/generate",
-            headers={"Authorization": f"Bearer {master_key}"},
-            json={"models": models, "key_alias": time.strftime("up-%Y%m%d-%H%M%S")},
-        )
-    if response.status_code != 200:
-        raise CorralError(
-            f"LiteLLM made no key (HTTP {response.status_code}): {response.text[:200]}", "see `make logs`"
-        )
-    return str(response.json()["key"])
+    async with KeyClient(access) as client:
+        created = await client.create(NewKey(alias=time.strftime("up-%Y%m%d-%H%M%S"), models=tuple(models)))
+    return created.key
 
 
 @app.command()
@@ -207,13 +203,11 @@ def reset(
 
 
 def main() -> None:
-    """Run the command; errors that a person can mend become two lines and an exit code."""
+    """Run the command; an error that a person can mend becomes one line and an exit code."""
     try:
         app()
     except CorralError as error:
-        err.print(f"[red]error:[/red] {escape(error.cause)}", highlight=False, soft_wrap=True)
-        if error.mend:
-            err.print(f"[green]mend:[/green]  {escape(error.mend)}", highlight=False, soft_wrap=True)
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
 
 

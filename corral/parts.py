@@ -86,7 +86,7 @@ def parts(
     }
     embedded = str(Path(sys.executable).with_name("litellm-embedded"))
     database_url = (
-        f"postgresql://postgres:{quote(secrets.postgres_password, safe='')}@{HOST}:{ports['postgres']}/litellm"
+        f"postgresql://litellm:{quote(secrets.postgres_password, safe='')}@{HOST}:{ports['postgres']}/litellm"
     )
     engine = Part(
         name="engine",

@@ -9,9 +9,15 @@ cd "$(dirname "$0")/.."
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { # cause, mend
-    say "error: $1"
-    say "mend:  $2"
+    say "error: $1; $2"
     exit 1
+}
+
+network_fault() { # what a package tool said; ends here if it speaks of the network
+    why=$(printf '%s\n' "$1" | grep -oiE 'connection refused|name or service not known|name resolution|network is unreachable|no route to host|timed out|dns error|failed to lookup address|certificate verify failed|invalid peer certificate|proxyerror|tunnel error|error trying to connect' | head -n 1)
+    [ -z "$why" ] && return 0
+    fail "the Python package registry cannot be reached: $why" \
+        "check network, proxy and certificates (pip's own settings are used), then run the same again: what was fetched is kept"
 }
 
 groups="$*"
@@ -74,8 +80,8 @@ if [ ! -x "$tools/bin/uv" ] || [ "$(cat "$tools/.installed" 2>/dev/null)" != "$(
     "$python" -m venv "$tools" || fail "$python cannot make a virtual environment here" "see the lines above"
     if ! said=$("$tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
         -r scripts/uv.txt 2>&1); then
-        fail "uv could not be installed: $(printf '%s\n' "$said" | grep -v '^WARNING' | tail -n 1)" \
-            "is the Python package registry reachable from here? pip's own settings (index, proxy, certificate) are used"
+        network_fault "$said"
+        fail "uv could not be installed: $(printf '%s\n' "$said" | tail -n 1)" "run it by hand: $tools/bin/pip install -r scripts/uv.txt"
     fi
     cksum <scripts/uv.txt >"$tools/.installed"
 fi
@@ -99,8 +105,9 @@ certificate=${PIP_CERT:-$(pip_setting cert)}
 
 say "Installing Python packages from uv.lock ..."
 rm -f "$venv"/.installed-*
-if ! UV_PYTHON_DOWNLOADS=never "$tools/bin/uv" sync --frozen --inexact --quiet --python "$python" "$@"; then
-    fail "the Python packages could not be installed; uv's words are above" \
-        "is the Python package registry reachable from here? Then run the same again: what was fetched is kept"
+if ! said=$(UV_PYTHON_DOWNLOADS=never "$tools/bin/uv" sync --frozen --inexact --quiet --python "$python" "$@" 2>&1); then
+    say "$said"
+    network_fault "$said"
+    fail "the Python packages could not be installed; uv's words are above" "mend that, then run the same again"
 fi
 for group in base $groups; do printf '%s\n' "$current" >"$venv/.installed-$group"; done

@@ -1,0 +1,91 @@
+"""Find the gate and its master key: in the environment, else in the state of the farm on this machine."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from corral.keys.client import GateAccess
+from corral.keys.errors import GateError, InputError
+
+ENDPOINT_VARIABLE = "CORRAL_ENDPOINT"
+MASTER_KEY_VARIABLE = "LITELLM_MASTER_KEY"
+DEFAULT_STATE_DIR = Path(".corral")
+
+
+def resolve_access(state_dir: Path, environ: Mapping[str, str] | None = None) -> GateAccess:
+    """Return the gate's address and master key.
+
+    Each of the two comes from the environment (CORRAL_ENDPOINT, LITELLM_MASTER_KEY) if set there and not empty, else
+    from `run/state.json` ({"endpoint": "http://127.0.0.1:4000/v1"}) and `.env` (LITELLM_MASTER_KEY=...) in `state_dir`.
+
+    Raises:
+        GateError: neither says it, or a file cannot be read.
+        InputError: the endpoint is not an http address.
+    """
+    variables = os.environ if environ is None else environ
+    endpoint = variables.get(ENDPOINT_VARIABLE) or _endpoint_of_farm(state_dir / "run" / "state.json")
+    master_key = variables.get(MASTER_KEY_VARIABLE) or _master_key_of_farm(state_dir / ".env")
+    return GateAccess(base_url=base_url(endpoint), master_key=master_key)
+
+
+def base_url(endpoint: str) -> str:
+    """Return the address without a trailing `/v1`: `http://host:4000/v1` and `http://host:4000/` give `http://host:4000`.
+
+    Raises:
+        InputError: it is not an http or https address.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InputError(f"{endpoint!r} is no address of a gate", "give one like http://127.0.0.1:4000/v1")
+    return endpoint.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _endpoint_of_farm(path: Path) -> str:
+    mend = f"start a farm here with `make up`, or set {ENDPOINT_VARIABLE}"
+    text = _read(path, mend)
+    if text is None:
+        raise GateError(f"no farm runs here: {path} does not exist", mend)
+    try:
+        endpoint = json.loads(text)["endpoint"]
+    except (ValueError, KeyError, TypeError):
+        endpoint = None
+    if not isinstance(endpoint, str):
+        raise GateError(f"{path} names no endpoint", mend)
+    return endpoint
+
+
+def _master_key_of_farm(path: Path) -> str:
+    mend = f"set {MASTER_KEY_VARIABLE}"
+    text = _read(path, mend)
+    key = parse_env(text).get(MASTER_KEY_VARIABLE) if text is not None else None
+    if not key:
+        raise GateError(f"the master key is not known: no {MASTER_KEY_VARIABLE} in {path}", mend)
+    return key
+
+
+def _read(path: Path, mend: str) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise GateError(f"{path} cannot be read ({reason})", f"run as the farm's owner, or {mend}") from error
+
+
+def parse_env(text: str) -> dict[str, str]:
+    """Return the variables of an `.env` file: KEY=value lines, `#` comments, optional `export` and quotes."""
+    variables = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().removeprefix("export ").partition("=")
+        if equals and not name.startswith("#"):
+            value = value.strip()
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+            variables[name.strip()] = value[1:-1] if quoted else value
+    return variables
