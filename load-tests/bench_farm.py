@@ -104,7 +104,14 @@ def main(
             for _ in range(rounds):
                 times["down"].append(seconds(lambda: run(CORRAL, "down", **environment)))
                 times["import"].append(
-                    seconds(lambda: run(CHECKOUT / ".venv/bin/python", "-c", "import litellm.proxy.proxy_server"))
+                    seconds(
+                        lambda: run(
+                            CHECKOUT / ".venv/bin/python",
+                            "-c",
+                            "import litellm.proxy.proxy_server",
+                            LITELLM_LOCAL_MODEL_COST_MAP="True",
+                        )
+                    )
                 )
                 times["up"].append(seconds(lambda: run(CORRAL, "up", **environment)))
             status = json.loads(run(CORRAL, "status", "--json", **environment))

@@ -1,20 +1,13 @@
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-HOOK = Path(__file__).parents[3] / "litellm" / "hooks" / "corral_headers.py"
+from support.hooks import load_hook
 
 
 @pytest.fixture(scope="module")
 def hook():
-    spec = importlib.util.spec_from_file_location("corral_headers", HOOK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_hook("corral_headers")
 
 
 async def headers_of(hook, response: object, info: dict[str, object] | None) -> dict[str, str] | None:
