@@ -2,9 +2,9 @@
 
 import os
 import subprocess
+import sysconfig
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import psycopg
 from support.postgres import Postgres, running_postgres
 
 ENGINE = Path(__file__).resolve().parents[2] / "litellm" / "embedded" / "prisma-engine" / "query-engine.js"
-SCHEMA = Path(find_spec("litellm").submodule_search_locations[0]) / "proxy" / "schema.prisma"  # type: ignore[union-attr,index]
-MIGRATIONS = Path(find_spec("litellm_proxy_extras").submodule_search_locations[0]) / "migrations"  # type: ignore[union-attr,index]
+PACKAGES = Path(sysconfig.get_path("purelib"))
+SCHEMA = PACKAGES / "litellm" / "proxy" / "schema.prisma"
+MIGRATIONS = PACKAGES / "litellm_proxy_extras" / "migrations"
 
 
 @contextmanager

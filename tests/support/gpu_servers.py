@@ -34,14 +34,17 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 class GpuServer:
-    """A gpu-server process with SmolLM2 on the CPU; use as a context manager."""
+    """A gpu-server process with SmolLM2 on the CPU; use as a context manager.
+
+    One thread each: two that wait for one another on a busy machine are many times slower than one.
+    """
 
     def __init__(self, log: Path, **settings: object) -> None:
         self.port = free_port()
         self.log = log
         self._settings = {
             "MODEL_PATH": smollm2(), "MODEL_ALIAS": "chat", "N_GPU_LAYERS": 0, "N_CTX": 4096, "N_PARALLEL": 2,
-            "N_THREADS": 2, "API_KEY": KEY, "PORT": self.port, **settings,
+            "N_THREADS": 1, "API_KEY": KEY, "PORT": self.port, **settings,
         }  # fmt: skip
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}",

@@ -27,6 +27,12 @@ def url_of(port: int, database: str = "litellm") -> str:
     return f"postgresql://litellm:{PASSWORD}@127.0.0.1:{port}/{database}"
 
 
+def answers(port: int) -> bool:
+    """Say whether PostgreSQL takes connections; its refusal is raised."""
+    with psycopg.connect(url_of(port, "postgres"), connect_timeout=2):
+        return True
+
+
 def processes_in(directory: Path) -> list[int]:
     """The processes that work in `directory`, as all of a PostgreSQL server's do in its data directory."""
     found = []
@@ -103,8 +109,7 @@ class Postgres:
         assert self._process is not None
         if self._process.poll() is not None:
             raise RuntimeError(f"PostgreSQL exited with {self._process.returncode}: {self.output()}")
-        with psycopg.connect(url_of(self.port, "postgres"), connect_timeout=2):
-            return True
+        return answers(self.port)
 
 
 @contextmanager

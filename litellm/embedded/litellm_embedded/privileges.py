@@ -1,9 +1,10 @@
 """Run a program without root's privileges, and let no program outlive whoever started it.
 
-PostgreSQL refuses to run as root. A box that only has root therefore runs it as `nobody`, through util-linux's `setpriv`.
-`nobody` may lack the right to walk to the program or to its data (`/root` has mode 700, and clones live there), so the
-capability to search directories is added where, and only where, it turns out to be needed: which one is found out by
-running `postgres --version` with each in turn, since access also depends on ACLs, mounts and the container's own limits.
+PostgreSQL refuses to run as root. A box that only has root therefore runs it as `nobody`, through `setpriv` of
+util-linux. `nobody` may lack the right to walk to the program or to its data (`/root` has mode 700, and clones live
+there), so the capability to search directories is added where, and only where, it turns out to be needed: which one is
+found out by running `postgres --version` with each in turn, since access also depends on ACLs, mounts and the
+container's own limits.
 """
 
 import ctypes
@@ -21,7 +22,7 @@ from litellm_embedded.errors import EmbeddedError, one_line
 _PR_SET_PDEATHSIG = 1
 _PROBE_TIMEOUT_S = 10.0
 
-# Tried in this order. dac_read_search opens directories and files for reading only; some containers keep just the other.
+# Tried in this order. dac_read_search only lets it read and search; some containers keep just the other.
 CAPABILITIES = (None, "dac_read_search", "dac_override")
 
 
@@ -36,7 +37,7 @@ class Account:
 def die_with_parent(death_signal: signal.Signals) -> None:
     """Ask the kernel to send this process `death_signal` when the thread that started it ends.
 
-    The wish survives `exec` of an ordinary program and is dropped on a change of user, where `setpriv_command` renews it.
+    The wish survives `exec` of an ordinary program. A change of user drops it, where `setpriv_command` renews it.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(death_signal))
 
