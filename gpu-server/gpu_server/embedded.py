@@ -45,11 +45,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         xllamacpp = importlib.import_module("xllamacpp")
     except ImportError as error:
-        _fail(f"xllamacpp cannot be imported ({error}); pip install 'gpu-server[embedded]' or set LLAMA_SERVER", CANNOT_RUN)
+        _fail(
+            f"xllamacpp cannot be imported ({error}); pip install 'gpu-server[embedded]' or set LLAMA_SERVER",
+            CANNOT_RUN,
+        )
     _serve(xllamacpp, chosen)
 
 
-def _serve(xllamacpp: Any, chosen: dict[str, object]) -> NoReturn:  # noqa: ANN401 - xllamacpp has no types
+def _serve(xllamacpp: Any, chosen: dict[str, object]) -> NoReturn:
     # Python's own SIGINT handler would only run after the load, which is one long C++ call.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:

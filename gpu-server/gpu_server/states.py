@@ -24,6 +24,9 @@ A quick death is one before readiness, or within `STABLE_S` after it; a requeste
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
+
+StateName = Literal["starting", "ready", "draining", "restarting", "failed", "stopped"]
 
 STABLE_S = 10.0
 QUICK_DEATHS_TO_FAIL = 5
@@ -79,9 +82,11 @@ class Snapshot:
     killed_for: Cause | None = None  # why we are ending the present process
 
     @property
-    def state(self) -> str:
+    def state(self) -> StateName:
         """The state as /health, /status and the metrics give it (contract 3)."""
-        return "draining" if self.draining and self.phase is not Phase.STOPPED else self.phase.value
+        if self.draining and self.phase is not Phase.STOPPED:
+            return "draining"
+        return self.phase.value
 
     @property
     def can_serve(self) -> bool:
