@@ -4,7 +4,6 @@ Every step remembers what it was made from (`stamps`), so that a second run does
 form two chains that run beside each other: what npm and Prisma make, and the compilation of LiteLLM's own modules.
 """
 
-import compileall
 import fcntl
 import importlib.util
 import os
@@ -32,6 +31,7 @@ ENGINE = ENGINE_FOLDER / "query-engine.js"
 
 _NPM_TIMEOUT_S = 600
 _GENERATE_TIMEOUT_S = 120
+_COMPILE_TIMEOUT_S = 300
 _LOCK_TIMEOUT_S = 900
 
 # The bulk of what LiteLLM imports. uv does not compile packages; left to the first start, this would cost it 7 s.
@@ -190,9 +190,9 @@ def _compile_step(name: str, folder: Path, of: str) -> Step:
 
 
 def _compile(folder: Path) -> None:
-    compileall.compile_dir(
-        folder, quiet=2, workers=2
-    )  # a module that does not compile fails when, and if, it is imported
+    command = [sys.executable, "-m", "compileall", "-q", "-j", "2", str(folder)]
+    # Its exit status is not asked: a module that does not compile fails when, and if, it is imported.
+    run_child(command, folder, os.environ, _COMPILE_TIMEOUT_S)
 
 
 def _environment(node: Node) -> dict[str, str]:

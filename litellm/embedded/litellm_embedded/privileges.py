@@ -1,7 +1,7 @@
 """Run a program without root's privileges, and let no program outlive whoever started it.
 
 PostgreSQL refuses to run as root. A box that only has root therefore runs it as `nobody`, through `setpriv` of
-util-linux. `nobody` may lack the right to walk to the program or to its data (`/root` has mode 700, and clones live
+util-linux. `nobody` may lack the right to walk to the program or to its data (root's home has mode 700, and clones live
 there), so the capability to search directories is added where, and only where, it turns out to be needed: which one is
 found out by running `postgres --version` with each in turn, since access also depends on ACLs, mounts and the
 container's own limits.

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,27 @@ def test_no_capability_is_asked_for_where_none_is_needed(tmp_path: Path) -> None
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     assert find_capability(Account(65534, 65534), Path("/bin/true"), closed) == "dac_read_search"
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("missing", "found"),
+    [("-dac_read_search", "dac_override"), ("-dac_read_search,-dac_override", "with any capability")],
+)
+def test_a_container_that_keeps_less_is_served_with_what_it_has(tmp_path: Path, missing: str, found: str) -> None:
+    program = (
+        "import sys; from pathlib import Path; from litellm_embedded.privileges import Account, find_capability\n"
+        "print(find_capability(Account(65534, 65534), Path('/bin/true'), Path(sys.argv[1])))"
+    )
+    tmp_path.chmod(0o700)
+    result = subprocess.run(
+        ["setpriv", f"--bounding-set={missing}", sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found in result.stdout + result.stderr
 
 
 @as_root
