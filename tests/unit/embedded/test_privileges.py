@@ -23,6 +23,7 @@ def test_setpriv_drops_everything_but_the_capability_that_was_asked_for() -> Non
         "--clear-groups",
         "--no-new-privs",
         "--pdeathsig=INT",
+        "--securebits=+no_setuid_fixup",
         "--inh-caps=+dac_read_search",
         "--ambient-caps=+dac_read_search",
     ]
