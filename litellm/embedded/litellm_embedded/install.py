@@ -82,7 +82,7 @@ def installation() -> Installation:
         ),
     )
     python_side = tuple(
-        _compile_step(name, site_packages / name, version(name))
+        compile_step(name, site_packages / name, version(name))
         for name in _COMPILED_PACKAGES
         if (site_packages / name).exists()
     )
@@ -178,7 +178,8 @@ def _generate_client(schema: Path, client: Path) -> None:
     _compile(client)
 
 
-def _compile_step(name: str, folder: Path, of: str) -> Step:
+def compile_step(name: str, folder: Path, of: str) -> Step:
+    """Return the step that compiles a package of version `of` in `folder` to bytecode."""
     cache = folder / "__pycache__"
     return Step(
         name=f"bytecode of {name}",
@@ -190,7 +191,8 @@ def _compile_step(name: str, folder: Path, of: str) -> Step:
 
 
 def _compile(folder: Path) -> None:
-    command = [sys.executable, "-m", "compileall", "-q", "-j", "2", str(folder)]
+    # Isolated (-I): a module of the package, such as openai's `types`, must not stand in for Python's own.
+    command = [sys.executable, "-I", "-m", "compileall", "-q", "-j", "2", str(folder)]
     # Its exit status is not asked: a module that does not compile fails when, and if, it is imported.
     run_child(command, folder, os.environ, _COMPILE_TIMEOUT_S)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from litellm_embedded.client_types import without_fields
-from litellm_embedded.install import ENGINE_FOLDER, GENERATE_FOLDER, npm_failure
+from litellm_embedded.install import ENGINE_FOLDER, GENERATE_FOLDER, compile_step, npm_failure
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,17 @@ def test_every_npm_package_is_locked_by_its_hash_and_tied_to_no_registry(folder:
     assert packages
     assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
     assert '"resolved"' not in text
+
+
+def test_a_package_with_a_module_named_as_one_of_pythons_is_compiled(tmp_path: Path) -> None:
+    """As openai's `types`: compileall, run inside the package, imported it for Python's own and died."""
+    for name in ("__init__", "types", "signal"):
+        (tmp_path / f"{name}.py").write_text("answer = 42\n")
+    step = compile_step("a package", tmp_path, "1.0")
+    assert not step.is_done()
+    step.do()
+    assert step.is_done()
+    assert len(list((tmp_path / "__pycache__").glob("*.pyc"))) == 3
 
 
 GENERATED = '''
