@@ -19,6 +19,8 @@ from litellm_embedded.privileges import die_with_parent
 REQUIRED = ("DATABASE_URL", "LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "UI_USERNAME", "UI_PASSWORD")
 
 STUBS = Path(__file__).parent / "bin"
+LAST_RESORTS = STUBS / "last"
+"""Programs that are used only where the machine has none of that name."""
 
 # What LiteLLM would otherwise fetch from the internet while it starts, each with a copy in its package.
 _OFF_NETWORK: Mapping[str, str] = {
@@ -80,7 +82,7 @@ def proxy_command(config: Path, host: str, port: int) -> list[str]:
 
 def proxy_environment(given: Mapping[str, str], node: Node) -> dict[str, str]:
     """Return the environment that LiteLLM runs in: what was given, kept off the network, with our Prisma engine."""
-    path = os.pathsep.join([str(STUBS), str(node.folder), given.get("PATH", os.defpath)])
+    path = os.pathsep.join([str(STUBS), str(node.folder), given.get("PATH", os.defpath), str(LAST_RESORTS)])
     environment = {**_DEFAULTS, **given, **_OFF_NETWORK, "PATH": path, "PRISMA_QUERY_ENGINE_BINARY": str(ENGINE)}
     # Bytecode that is not written is compiled again at every start.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -11,7 +11,7 @@ from litellm_embedded.errors import EmbeddedError
 from litellm_embedded.install import ENGINE
 from litellm_embedded.node import Node
 from litellm_embedded.ports import check_port
-from litellm_embedded.proxy import STUBS, proxy_command, proxy_environment
+from litellm_embedded.proxy import LAST_RESORTS, STUBS, proxy_command, proxy_environment
 
 NODE = Node(Path("/opt/node/bin/node"), None)
 
@@ -28,7 +28,7 @@ def test_it_stays_off_the_network_whatever_the_caller_says() -> None:
 def test_it_uses_our_engine_and_finds_our_prisma_and_node_before_any_other() -> None:
     environment = proxy_environment({"PATH": "/usr/bin", "PRISMA_QUERY_ENGINE_BINARY": "/another"}, NODE)
     assert environment["PRISMA_QUERY_ENGINE_BINARY"] == str(ENGINE)
-    assert environment["PATH"].split(os.pathsep) == [str(STUBS), "/opt/node/bin", "/usr/bin"]
+    assert environment["PATH"].split(os.pathsep) == [str(STUBS), "/opt/node/bin", "/usr/bin", str(LAST_RESORTS)]
 
 
 def test_what_the_caller_gives_is_kept() -> None:
@@ -62,3 +62,11 @@ def test_a_taken_port_is_named() -> None:
 def test_an_address_of_another_machine_is_named() -> None:
     with pytest.raises(EmbeddedError, match=r"192\.0\.2\.1"):
         check_port("192.0.2.1", 4000)
+
+
+def test_a_machine_without_openssl_still_tells_prisma_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh Debian has none, and prisma-client-py cannot connect without it."""
+    from prisma.binaries.platform import get_openssl
+
+    monkeypatch.setenv("PATH", str(LAST_RESORTS))
+    assert get_openssl() == "3.0.x"
