@@ -14,7 +14,7 @@ fail() { # cause, mend
 }
 
 network_fault() { # what a package tool said; ends here if it speaks of the network
-    why=$(printf '%s\n' "$1" | grep -oiE 'connection refused|name or service not known|name resolution|network is unreachable|no route to host|timed out|dns error|failed to lookup address|certificate verify failed|invalid peer certificate|proxyerror|tunnel error|error trying to connect' | head -n 1)
+    why=$(printf '%s\n' "$1" | grep -oiE 'connection refused|name or service not known|name resolution|network is unreachable|no route to host|timed out|dns error|failed to lookup address|certificate verify failed|invalid peer certificate|proxyerror|tunnel error|error trying to connect|no matching distribution found for [^ ]*' | tail -n 1)
     [ -z "$why" ] && return 0
     fail "the Python package registry cannot be reached: $why" \
         "check network, proxy and certificates (pip's own settings are used), then run the same again: what was fetched is kept"
@@ -70,10 +70,11 @@ if [ ! -x "$tools/bin/uv" ] || [ "$(cat "$tools/.installed" 2>/dev/null)" != "$(
         version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
         if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
             say "This Python has no ensurepip: installing python$version-venv."
-            { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "python$version-venv"; } >&2 ||
-                fail "python$version-venv could not be installed" "apt-get install python$version-venv"
+            said=$({ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "python$version-venv"; } 2>&1) ||
+                fail "python$version-venv could not be installed: $(printf '%s\n' "$said" | tail -n 1)" \
+                    "install it by hand: apt-get install python$version-venv"
         fi
-        has_venv || fail "$python has no ensurepip" "sudo apt-get install python$version-venv"
+        has_venv || fail "$python has no ensurepip" "install it: sudo apt-get install python$version-venv"
     fi
     say "Getting uv ..."
     rm -rf "$tools"
@@ -106,8 +107,8 @@ certificate=${PIP_CERT:-$(pip_setting cert)}
 say "Installing Python packages from uv.lock ..."
 rm -f "$venv"/.installed-*
 if ! said=$(UV_PYTHON_DOWNLOADS=never "$tools/bin/uv" sync --frozen --inexact --quiet --python "$python" "$@" 2>&1); then
-    say "$said"
     network_fault "$said"
+    say "$said"
     fail "the Python packages could not be installed; uv's words are above" "mend that, then run the same again"
 fi
 for group in base $groups; do printf '%s\n' "$current" >"$venv/.installed-$group"; done

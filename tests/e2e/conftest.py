@@ -5,8 +5,8 @@ import pytest
 from support.farm import Farm, farm_in
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm that runs for the whole session; tests leave it as they found it."""
+    """A farm for all tests of a file; they leave it as they found it."""
     with farm_in(tmp_path_factory.mktemp("farm") / "state") as farm:
         yield farm.up()

@@ -137,7 +137,7 @@ def test_an_ordinary_user_needs_no_setpriv(tmp_path: Path) -> None:
     port = free_port()
     # The tests' Python may lie where daemon cannot go: the capability stands for a Python that it can reach.
     prefix = ["setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups"]
-    prefix += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    prefix += ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     process = subprocess.Popen(
         [*prefix, *postgres_command(home / "data", port)],
         env={"POSTGRES_PASSWORD": PASSWORD, "PATH": "/nonexistent"} | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")},
