@@ -52,7 +52,16 @@ def create(
     as_json: JsonOption = False,
     state: StateOption = DEFAULT_STATE_DIR,
 ) -> None:
-    """Make a key and show it, this once."""
+    """Make a key and show it, this once.
+
+    [bold]Examples[/bold]
+
+      corral keys create --models chat,embed --alias wiki
+
+      corral keys create --models chat --rpm 60 --parallel 2 --budget 5 --budget-reset 30d
+
+      corral keys create --models chat --expires 7d --json | jq -r .key
+    """
     with _one_line_errors():
         new = parse_new_key(
             alias=alias,
@@ -76,7 +85,12 @@ def create(
 
 @app.command("list")
 def list_keys(as_json: JsonOption = False, state: StateOption = DEFAULT_STATE_DIR) -> None:
-    """List all keys, newest first."""
+    """List all keys, newest first.
+
+    [bold]Example[/bold]
+
+      corral keys list --json | jq '.[] | select(.spend > 1) | .alias'
+    """
     with _one_line_errors():
         keys = _run(state, _all_keys)
     now = datetime.now(UTC)
@@ -94,7 +108,14 @@ def show(
     as_json: JsonOption = False,
     state: StateOption = DEFAULT_STATE_DIR,
 ) -> None:
-    """Show what a key may do and what it has spent."""
+    """Show what a key may do and what it has spent.
+
+    [bold]Examples[/bold]
+
+      corral keys show wiki
+
+      pass show wiki-key | corral keys show -    a key that stays out of the shell's history
+    """
     with _one_line_errors():
         references = _references([key])
         if len(references) > 1:
@@ -114,7 +135,14 @@ def revoke(
     as_json: JsonOption = False,
     state: StateOption = DEFAULT_STATE_DIR,
 ) -> None:
-    """Revoke keys for good: all of them, or none if one does not exist."""
+    """Revoke keys for good: all of them, or none if one does not exist.
+
+    [bold]Examples[/bold]
+
+      corral keys revoke wiki
+
+      corral keys revoke wiki shop --yes
+    """
     with _one_line_errors():
         references = _references(keys)
         if not yes and not somebody_is_there():

@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import openai
 import pytest
 
@@ -30,6 +32,19 @@ def test_up_printed_all_that_one_needs(farm: Farm) -> None:
     assert "chat, embed" in farm.said
     assert "/ui" in farm.said
     assert "login admin / " in farm.said
+
+
+def test_the_admin_ui_is_there_and_takes_the_printed_login(farm: Farm) -> None:
+    user, password = re.search(r"login (\S+) / (\S+)", farm.said).groups()  # type: ignore[union-attr]
+    root = farm.endpoint.removesuffix("/v1")
+    with httpx.Client(trust_env=False, timeout=30, follow_redirects=False) as client:
+        page = client.get(f"{root}/ui/")
+        assert page.status_code == 200
+        assert "<html" in page.text.lower()
+        right = client.post(f"{root}/v2/login", json={"username": user, "password": password})
+        wrong = client.post(f"{root}/v2/login", json={"username": user, "password": "guessed"})
+    assert right.status_code == 200
+    assert wrong.status_code == 401
 
 
 def test_chat(farm: Farm) -> None:
@@ -181,3 +196,29 @@ def test_a_body_of_33_mib_is_refused_as_too_large(farm: Farm) -> None:
             model="chat", messages=[{"role": "user", "content": "x" * (33 * 1024 * 1024)}], max_tokens=1
         )
     assert refused.value.status_code == 413
+
+
+def test_a_key_is_listed_shown_and_refused_after_its_end(farm: Farm) -> None:
+    key = farm.new_key("--models", "embed", "--alias", "a-shop", "--rpm", "60", "--budget", "5", "--expires", "30d")
+    farm.client(key).embeddings.create(model="embed", input="x")
+    listed = json.loads(farm.corral("keys", "list", "--json").stdout)
+    assert any(row["alias"] == "a-shop" for row in listed)
+    table = farm.corral("keys", "list").stdout
+    assert "a-shop" in table
+    assert key not in table  # shown once, when it was made
+    shown = json.loads(farm.corral("keys", "show", "a-shop", "--json").stdout)
+    assert (shown["rpm"], shown["models"]) == (60, ["embed"])
+    again = farm.corral("keys", "create", "--alias", "a-shop", check=False)
+    assert again.returncode == 2
+    assert "'a-shop' is taken" in again.stderr
+    assert farm.corral("keys", "create", "--models", "chatt", check=False).returncode == 2
+    farm.corral("keys", "revoke", "a-shop", "--yes")
+    with pytest.raises(openai.AuthenticationError):
+        farm.client(key).embeddings.create(model="embed", input="x")
+
+
+def test_an_applications_key_administers_nothing(farm: Farm) -> None:
+    root = farm.endpoint.removesuffix("/v1")
+    for path in ("/key/list", "/key/generate", "/model/info"):
+        answer = httpx.post(root + path, headers={"Authorization": f"Bearer {farm.key}"}, json={}, trust_env=False)
+        assert answer.status_code in (401, 403, 405), path
