@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from corral.envfile import parse_env
 from corral.errors import CorralError
 from corral.paths import write_private
 
@@ -59,11 +60,7 @@ def load_or_create(path: Path, *, database_exists: bool) -> Secrets:
         )
         return made
     path.chmod(0o600)
-    values = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        name, separator, value = line.partition("=")
-        if separator and not line.startswith("#"):
-            values[name.strip().lower()] = value.strip()
+    values = {name.lower(): value for name, value in parse_env(path.read_text(encoding="utf-8")).items()}
     missing = [field.name.upper() for field in fields(Secrets) if not values.get(field.name)]
     if missing:
         raise CorralError(

@@ -2,15 +2,13 @@
 
 import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from corral import default_farm, farmstate, litellm_config, machine, ports, secrets
 from corral.default_farm import Farm
@@ -57,7 +55,7 @@ def bring_up(state: StateDir, environment: Mapping[str, str], progress: Progress
     """
     began = time.monotonic()
     state.create()
-    with _interruptible(), _alone(state, progress):
+    with _on_signals(_interrupt, signal.SIGTERM, signal.SIGHUP), _alone(state, progress):
         running = farmstate.read(state.state_file)
         if farmstate.keeper(running):
             farm = _follow(state, progress)
@@ -69,7 +67,8 @@ def bring_up(state: StateDir, environment: Mapping[str, str], progress: Progress
             _start_keeper(state, environment, progress)
             farm = _follow(state, progress)
         except BaseException:
-            with _deaf():  # an impatient second Ctrl-C must not leave half of it running
+            # An impatient second Ctrl-C must not leave half of it running.
+            with _on_signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 bring_down(state)
             raise
         return Started(farm, _secrets(state), fresh=True, seconds=time.monotonic() - began)
@@ -153,32 +152,19 @@ def _follow(state: StateDir, progress: Progress) -> FarmState:
             time.sleep(FOLLOW_S)
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a start as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore Ctrl-C and its like for a while."""
-    before = {
-        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
+def _on_signals(handler: Callable[[int, object], None] | signal.Handlers, *numbers: signal.Signals) -> Iterator[None]:
+    """Let `handler` have these signals for a while."""
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextmanager
@@ -191,8 +177,3 @@ def _alone(state: StateDir, progress: Progress) -> Iterator[None]:
             progress.note("another `corral up` is starting the farm: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def state_root(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the state folder: `CORRAL_STATE`, else `.corral` in the current folder."""
-    return Path(environment.get(OWNER_VARIABLE) or ".corral").resolve()

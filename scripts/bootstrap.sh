@@ -54,6 +54,14 @@ if [ -z "$python" ]; then
         "install python3.11 or later (Debian 12, Ubuntu 24.04: apt-get install python3), or name one: make up PYTHON=/path/to/python3"
 fi
 
+# A link or a shim would not be known again as the interpreter of .venv, and uv would make .venv anew each time, under
+# the feet of a running farm.
+if [ -z "${PYTHON:-}" ] && [ -x "$venv/bin/python" ] && is_new_enough "$venv/bin/python"; then
+    interpreter="$venv/bin/python"
+else
+    interpreter=$("$python" -c 'import os, sys; print(os.path.realpath(sys._base_executable))')
+fi
+
 # ---- room -----------------------------------------------------------------------------------------------------
 need_mib=3000
 free_mib=$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1024))
@@ -89,7 +97,7 @@ fi
 
 # ---- Node: the machine's own, else the packaged one --------------------------------------------------------------
 set -- --extra models
-if ! { command -v npm && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18)'; } >/dev/null 2>&1; then
+if ! { command -v npm && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18 ? 1 : 0)'; } >/dev/null 2>&1; then
     set -- "$@" --extra node
 fi
 for group in $groups; do set -- "$@" --group "$group"; done
@@ -106,7 +114,7 @@ certificate=${PIP_CERT:-$(pip_setting cert)}
 
 say "Installing Python packages from uv.lock ..."
 rm -f "$venv"/.installed-*
-if ! said=$(UV_PYTHON_DOWNLOADS=never "$tools/bin/uv" sync --frozen --inexact --quiet --python "$python" "$@" 2>&1); then
+if ! said=$(UV_PYTHON_DOWNLOADS=never "$tools/bin/uv" sync --frozen --inexact --quiet --python "$interpreter" "$@" 2>&1); then
     network_fault "$said"
     say "$said"
     fail "the Python packages could not be installed; uv's words are above" "mend that, then run the same again"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from corral.envfile import parse_env
 from corral.keys.client import GateAccess
 from corral.keys.errors import GateError, InputError
 
@@ -77,15 +78,3 @@ def _read(path: Path, mend: str) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise GateError(f"{path} cannot be read ({reason})", f"run as the farm's owner, or {mend}") from error
-
-
-def parse_env(text: str) -> dict[str, str]:
-    """Return the variables of an `.env` file: KEY=value lines, `#` comments, optional `export` and quotes."""
-    variables = {}
-    for line in text.splitlines():
-        name, equals, value = line.strip().removeprefix("export ").partition("=")
-        if equals and not name.startswith("#"):
-            value = value.strip()
-            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-            variables[name.strip()] = value[1:-1] if quoted else value
-    return variables

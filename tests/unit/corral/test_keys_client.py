@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from corral.envfile import parse_env
 from corral.keys import client as client_module
-from corral.keys.access import base_url, parse_env, resolve_access
+from corral.keys.access import base_url, resolve_access
 from corral.keys.client import GateAccess, KeyClient, KeyInfo, NewKey
 from corral.keys.errors import GateError, InputError, KeysError
 from support.fake_litellm_keys import MASTER_KEY, FakeLiteLLMKeys, proxy_error
