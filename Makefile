@@ -4,6 +4,8 @@ CORRAL := .venv/bin/corral
 ARGS ?=
 PART ?=
 export PYTHON
+# What stops or looks at a farm never installs anything first: it must work when an installation cannot.
+INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up down status logs reset keys models test test-unit test-integration test-e2e lint format bench lock clean
@@ -17,17 +19,17 @@ setup: ## install everything that `make up` needs into .venv
 up: setup ## start the farm; prints the endpoint, a fresh API key and a curl line
 	@$(CORRAL) up
 
-down: setup ## stop the farm; data and keys stay
-	@$(CORRAL) down
+down: ## stop the farm; data and keys stay
+	@$(INSTALLED) $(CORRAL) down
 
-status: setup ## show each part: state, address, pid, memory, since when
-	@$(CORRAL) status
+status: ## show each part: state, address, pid, memory, since when
+	@$(INSTALLED) $(CORRAL) status
 
-logs: setup ## show the ends of the logs: make logs, make logs PART=chat-1 ARGS=--follow
-	@$(CORRAL) logs $(PART) $(ARGS)
+logs: ## show the ends of the logs: make logs, make logs PART=chat-1 ARGS=--follow
+	@$(INSTALLED) $(CORRAL) logs $(PART) $(ARGS)
 
-reset: setup ## stop the farm and delete its data; asks first
-	@$(CORRAL) reset $(ARGS)
+reset: ## stop the farm and delete its data; asks first
+	@$(INSTALLED) $(CORRAL) reset $(ARGS)
 
 keys: setup ## API keys: make keys ARGS="create --models chat --rpm 60", "list", "show", "revoke"
 	@$(CORRAL) keys $(ARGS)

@@ -1,6 +1,5 @@
 """The `corral` command."""
 
-import asyncio
 import json
 import os
 import shlex
@@ -19,9 +18,7 @@ from corral import logs as farm_logs
 from corral import status as farm_status
 from corral.down import bring_down
 from corral.errors import CorralError
-from corral.keys.access import base_url
 from corral.keys.cli import app as keys_app
-from corral.keys.client import GateAccess, KeyClient, NewKey
 from corral.paths import StateDir
 from corral.progress import for_console
 from corral.up import Started, bring_up
@@ -68,23 +65,23 @@ def up(state: StateOption = DEFAULT_STATE) -> None:
     try:
         started = bring_up(where, environment, for_console(out))
     except KeyboardInterrupt:
-        err.print("\ninterrupted: everything that was started is stopped again", highlight=False)
+        err.print("\ninterrupted: what this command started is stopped again", highlight=False)
         raise typer.Exit(130) from None
-    if not started.fresh:
+    if started.key is None:
         out.print("The farm is already running; nothing was changed.\n", highlight=False)
         farm_status.print_table(out, farm_status.current(where))
         out.print('\nAnother key: make keys ARGS="create --models chat,embed"', highlight=False)
         return
-    _welcome(started)
+    _welcome(started, started.key)
 
 
-def _welcome(started: Started) -> None:
+def _welcome(started: Started, key: str) -> None:
     farm, endpoint = started.farm, started.farm.endpoint
     login = f"{started.secrets.ui_username} / {started.secrets.ui_password}"
-    key = asyncio.run(_fresh_key(GateAccess(base_url(endpoint), started.secrets.litellm_master_key), farm.models))
     body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "What is a corral?"}]})
+    direct = "--noproxy 127.0.0.1 " if any(name.lower().endswith("_proxy") for name in os.environ) else ""
     curl = (
-        f"curl -s {endpoint}/chat/completions -H 'Authorization: Bearer {key}'"
+        f"curl -s {direct}{endpoint}/chat/completions -H 'Authorization: Bearer {key}'"
         f" -H 'Content-Type: application/json' -d {shlex.quote(body)}"
     )
     lines = [
@@ -99,13 +96,6 @@ def _welcome(started: Started) -> None:
     out.print("\nTry it:\n")
     out.print(escape(curl), soft_wrap=True, highlight=False)
     out.print("\nmake status, make logs, make keys ARGS=list, make down", style="dim", highlight=False)
-
-
-async def _fresh_key(access: GateAccess, models: list[str]) -> str:
-    """Return a new key for all models of the farm, named after the moment."""
-    async with KeyClient(access) as client:
-        created = await client.create(NewKey(alias=time.strftime("up-%Y%m%d-%H%M%S"), models=tuple(models)))
-    return created.key
 
 
 @app.command()
@@ -209,6 +199,15 @@ def main() -> None:
     except CorralError as error:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        err.print(
+            f"[red]error:[/red] {escape(where + (error.strerror or str(error)))};"
+            " check its owner, its mode and the room on its disk",
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(1)
 
 
 if __name__ == "__main__":

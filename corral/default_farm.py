@@ -1,10 +1,11 @@
 """The farm that fits a machine when nobody says what it should be: pure choice, no looking, no starting."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from corral.errors import CorralError
-from corral.machine import Gpu, Machine
+from corral.machine import Machine
 
 GATE_PORT = 4000
 POSTGRES_PORT = 15432
@@ -34,15 +35,20 @@ class Model:
 
 @dataclass(frozen=True)
 class Server:
-    """One gpu-server: a model on a GPU, or on the CPU where `gpu` is None."""
+    """One gpu-server: a model on the GPU that `gpu_uuid` or `device` pins it to, else on the CPU."""
 
     name: str
     model: Model
     preferred_port: int
     threads: int
-    gpu: Gpu | None = None
+    gpu_uuid: str | None = None
     device: str | None = None
-    """llama-server's own name of the device where NVML's does not pin it (Vulkan)."""
+    """llama-server's own name of the device, where the UUID cannot pin it."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU holds its layers."""
+        return bool(self.gpu_uuid or self.device)
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class Farm:
 
     servers: tuple[Server, ...]
     gate_port: int = GATE_PORT
+    llama_server: Path | None = None
+    """The binary that all servers run; None for the packaged engine."""
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -72,33 +80,32 @@ def choose(machine: Machine) -> Farm:
     Raises:
         CorralError: the machine cannot run it; the message says what is missing.
     """
-    backend = machine.gpu_backend
-    gpus = machine.gpus if backend else ()
-    if not gpus:
+    pins = _gpu_pins(machine)
+    if not pins:
         _check_cpu(machine)
-    threads = max(1, machine.cores // max(len(gpus), CPU_CHAT_SERVERS))
-    if gpus:
-        chats = tuple(
-            Server(
-                name=f"chat-{number}",
-                model=CHAT,
-                preferred_port=FIRST_CHAT_PORT + number - 1,
-                threads=threads,
-                gpu=gpu,
-                device=f"Vulkan{gpu.index}" if backend == "Vulkan" else None,
-            )
-            for number, gpu in enumerate(gpus, start=1)
-        )
-    else:
-        chats = tuple(
-            Server(name=f"chat-{n}", model=CHAT, preferred_port=FIRST_CHAT_PORT + n - 1, threads=threads)
-            for n in range(1, CPU_CHAT_SERVERS + 1)
-        )
+    threads = max(1, machine.cores // max(len(pins), CPU_CHAT_SERVERS))
+    chats = tuple(
+        Server(f"chat-{number}", CHAT, FIRST_CHAT_PORT + number - 1, threads, gpu_uuid=uuid, device=device)
+        for number, (uuid, device) in enumerate(pins or [(None, None)] * CPU_CHAT_SERVERS, start=1)
+    )
     first_embedding_port = max(FIRST_EMBEDDING_PORT, FIRST_CHAT_PORT + len(chats))
     embedding = Server(name="embed-1", model=EMBED, preferred_port=first_embedding_port, threads=threads)
-    farm = Farm(servers=(*chats, embedding))
+    binary = machine.llama_server.path if machine.llama_server else None
+    farm = Farm(servers=(*chats, embedding), llama_server=binary)
     _check_room(machine, farm)
     return farm
+
+
+def _gpu_pins(machine: Machine) -> list[tuple[str | None, str | None]]:
+    """Return what pins a server to each GPU that llama-server can use: a UUID, or llama-server's name of the device.
+
+    The UUID is the surer pin, and good where llama-server lists exactly the cards that NVML does. Where it lists
+    others (some hidden by CUDA_VISIBLE_DEVICES, or Vulkan, which numbers in its own order), its own names pin.
+    """
+    devices = machine.gpu_devices
+    if len(devices) == len(machine.gpus) and all(device.name.startswith("CUDA") for device in devices):
+        return [(gpu.uuid, None) for gpu in machine.gpus]
+    return [(None, device.name) for device in devices]
 
 
 def _check_cpu(machine: Machine) -> None:
@@ -112,7 +119,7 @@ def _check_cpu(machine: Machine) -> None:
     if machine.architecture in ("x86_64", "AMD64") and "avx2" not in machine.cpu_flags:
         raise CorralError(
             "this CPU has no AVX2, which the packaged llama-server needs",
-            "set LLAMA_SERVER to one built for this CPU (see docs/own-llama-server.md), or use the container images",
+            "set LLAMA_SERVER to one built for this CPU: docs/own-llama-server.md says how",
         )
 
 

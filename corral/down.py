@@ -39,7 +39,20 @@ def bring_down(state: StateDir) -> int:
 def leftovers(state: StateDir) -> list[psutil.Process]:
     """Return the processes of this farm that live, the keeper's among them, this process and its parents not."""
     ours = {psutil.Process().pid, *(parent.pid for parent in psutil.Process().parents())}
-    return [process for process in farmstate.owned_processes(state.root, OWNER_VARIABLE) if process.pid not in ours]
+    found = {process.pid: process for process in farmstate.owned_processes(state.root, OWNER_VARIABLE)}
+    if database := _database(state):  # another user's process where we are root, so its mark may not be ours to read
+        found[database.pid] = database
+    return [process for pid, process in found.items() if pid not in ours]
+
+
+def _database(state: StateDir) -> psutil.Process | None:
+    """Return the PostgreSQL server that works on the farm's data, by its own pid file."""
+    try:
+        pid = int((state.postgres_data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+        process = psutil.Process(pid)
+        return process if str(state.postgres_data) in process.cmdline() else None
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return None
 
 
 def _stop(processes: list[psutil.Process]) -> None:

@@ -14,8 +14,9 @@ from corral.paths import CHECKOUT, StateDir
 from corral.ports import HOST
 from corral.secrets import Secrets
 
-OWNER_VARIABLE = "CORRAL_STATE"
-"""Set to the state folder in every process of a farm: whatever is left of one can be found by it."""
+OWNER_VARIABLE = "CORRAL_FARM"
+"""The farm's mark, set to its state folder in every process of it and nowhere else: what is left of a farm is found
+by it, and killed. Not a variable for people; theirs is CORRAL_STATE."""
 
 SYSTEM_VARIABLES = frozenset(
     {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
@@ -121,6 +122,7 @@ def parts(
         environment={
             **environment,
             **owner,
+            **_not_by_proxy(environment),
             "PYTHONPATH": str(CHECKOUT / "litellm" / "hooks"),
             "DATABASE_URL": database_url,
             "LITELLM_MASTER_KEY": secrets.litellm_master_key,
@@ -136,10 +138,17 @@ def parts(
         stop_timeout_s=8,
     )
     servers = tuple(
-        _gpu_server(server, ports[server.name], secrets, state, {**system, **owner}, environment)
+        _gpu_server(server, ports[server.name], secrets, state, {**system, **owner}, farm.llama_server)
         for server in farm.servers
     )
     return (engine, models, postgres, litellm, *servers)
+
+
+def _not_by_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """Keep the farm's own traffic off an HTTP proxy that the environment names for the rest of the world."""
+    named = [environment.get(name, "") for name in ("NO_PROXY", "no_proxy")]
+    hosts = ",".join(dict.fromkeys([*filter(None, ",".join(named).split(",")), HOST, "localhost"]))
+    return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 def _gpu_server(
@@ -148,7 +157,7 @@ def _gpu_server(
     secrets: Secrets,
     state: StateDir,
     base: Mapping[str, str],
-    environment: Mapping[str, str],
+    llama_server: Path | None,
 ) -> Part:
     model = server.model
     settings = {
@@ -156,7 +165,7 @@ def _gpu_server(
         "MODEL_PATH": str(CATALOGUE[model.name].location(state.models)),
         "MODEL_ALIAS": model.name,
         "MODE": model.mode,
-        "N_GPU_LAYERS": "999" if server.gpu else "0",
+        "N_GPU_LAYERS": "999" if server.on_gpu else "0",
         "N_CTX": str(model.context * model.slots),
         "N_PARALLEL": str(model.slots),
         "N_THREADS": str(server.threads),
@@ -169,10 +178,10 @@ def _gpu_server(
     }
     if model.mode == "chat":
         settings |= {"CACHE_TYPE_K": "q8_0", "CACHE_TYPE_V": "q8_0", "CACHE_REUSE": "256", "CACHE_RAM_MIB": "256"}
-    if environment.get("LLAMA_SERVER"):
-        settings["LLAMA_SERVER"] = environment["LLAMA_SERVER"]
-    if server.gpu and not server.device:
-        settings["GPU_UUID"] = server.gpu.uuid
+    if llama_server:
+        settings["LLAMA_SERVER"] = str(llama_server)
+    if server.gpu_uuid:
+        settings["GPU_UUID"] = server.gpu_uuid
     if server.device:
         settings["EXTRA_ARGS"] = f"--device {server.device}"
     return Part(

@@ -23,6 +23,23 @@ def is_free(port: int) -> bool:
     return True
 
 
+def is_number(text: str) -> bool:
+    """Return whether a text names a TCP port, 1 to 65535."""
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65536
+
+
+def may_listen(port: int) -> bool:
+    """Return whether this user may listen on a port at all, taken or not: those below 1024 are root's, as a rule."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except PermissionError:
+            return False
+        except OSError:
+            return True
+    return True
+
+
 def holder(port: int) -> str:
     """Say what listens on a port, as well as this user may know: `postgres (pid 42)`."""
     try:

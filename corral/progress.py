@@ -41,7 +41,6 @@ class LiveTable:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._began = time.time()
         self._live = Live(console=console, refresh_per_second=10)
 
     def note(self, line: str) -> None:

@@ -27,7 +27,7 @@ def current(state: StateDir) -> FarmState | None:
         if farm.phase != "failed":
             farm.phase = "stopped"
         for part in farm.services():
-            part.state, part.pid = "stopped", None
+            part.state, part.pid = "failed" if part.state == "failed" else "stopped", None
     return farm
 
 
@@ -72,6 +72,10 @@ def _memory(process: psutil.Process) -> int:
 
 def print_table(console: Console, farm: FarmState | None) -> None:
     """Print the parts as a table."""
+    if farm is not None and farm.failure:
+        console.print(
+            f"The last start failed: {escape(farm.failure.part)}: {escape(farm.failure.cause)}", soft_wrap=True
+        )
     if farm is None or farm.phase == "stopped":
         console.print("The farm is not running. Start it: make up", highlight=False)
         return

@@ -1,5 +1,6 @@
 """`corral up`: plan the farm, hand it to a keeper, show how it comes up."""
 
+import asyncio
 import fcntl
 import json
 import signal
@@ -15,6 +16,8 @@ from corral.default_farm import Farm
 from corral.down import bring_down, leftovers
 from corral.errors import CorralError
 from corral.farmstate import FarmState
+from corral.keys.access import base_url
+from corral.keys.client import GateAccess, KeyClient, NewKey
 from corral.parts import OWNER_VARIABLE, parts
 from corral.paths import StateDir, write_private
 from corral.progress import Progress
@@ -31,13 +34,13 @@ class Started:
     Args:
         farm: its state, phase `running`.
         secrets: of this farm.
-        fresh: this call started it; False if it ran already.
+        key: a fresh API key, if this call started it; None if it ran already.
         seconds: how long the start took.
     """
 
     farm: FarmState
     secrets: Secrets
-    fresh: bool
+    key: str | None
     seconds: float
 
 
@@ -51,7 +54,7 @@ def bring_up(state: StateDir, environment: Mapping[str, str], progress: Progress
 
     Raises:
         CorralError: it cannot run here, or a part did not come up; nothing is left running then.
-        KeyboardInterrupt: Ctrl-C (also SIGTERM, SIGHUP); nothing is left running then.
+        KeyboardInterrupt: Ctrl-C (also SIGTERM, SIGHUP); nothing that this call started is left running then.
     """
     began = time.monotonic()
     state.create()
@@ -59,19 +62,27 @@ def bring_up(state: StateDir, environment: Mapping[str, str], progress: Progress
         running = farmstate.read(state.state_file)
         if farmstate.keeper(running):
             farm = _follow(state, progress)
-            return Started(farm, _secrets(state), fresh=False, seconds=time.monotonic() - began)
+            return Started(farm, _secrets(state), key=None, seconds=time.monotonic() - began)
         if leftovers(state):
             progress.note("parts of an earlier start that did not end well are still there: stopping them")
             bring_down(state)
         try:
             _start_keeper(state, environment, progress)
             farm = _follow(state, progress)
+            key = asyncio.run(_fresh_key(farm, _secrets(state)))
         except BaseException:
             # An impatient second Ctrl-C must not leave half of it running.
             with _on_signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 bring_down(state)
             raise
-        return Started(farm, _secrets(state), fresh=True, seconds=time.monotonic() - began)
+        return Started(farm, _secrets(state), key=key, seconds=time.monotonic() - began)
+
+
+async def _fresh_key(farm: FarmState, known: Secrets) -> str:
+    """Return a new key for all models of the farm, named after the moment."""
+    async with KeyClient(GateAccess(base_url(farm.endpoint), known.litellm_master_key)) as client:
+        created = await client.create(NewKey(alias=time.strftime("up-%Y%m%d-%H%M%S"), models=tuple(farm.models)))
+    return created.key
 
 
 def _secrets(state: StateDir) -> Secrets:
@@ -113,9 +124,11 @@ def _choose_ports(farm: Farm, state: StateDir, environment: Mapping[str, str], p
     wanted_gate = environment.get("CORRAL_PORT")
     gate = farm.gate_port
     if wanted_gate:
-        if not wanted_gate.isdigit() or not 0 < int(wanted_gate) < 65536:
+        if not ports.is_number(wanted_gate):
             raise CorralError(f"CORRAL_PORT={wanted_gate} is not a port", "give a number from 1 to 65535", exit_code=2)
         gate = int(wanted_gate)
+        if not ports.may_listen(gate):
+            raise CorralError(f"you may not listen on port {gate}", "choose one from 1024 up: CORRAL_PORT=8000")
         if not ports.is_free(gate):
             raise CorralError(
                 f"port {gate}, asked for by CORRAL_PORT, is taken by {ports.holder(gate)}",

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import logging
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ ALREADY_RUNNING = 3
 
 def main() -> int:
     """Return 0 after a farm that ran, 1 after a start that failed, 3 if a keeper runs already."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     state = StateDir(Path(sys.argv[1]))
     lock = state.lock_file.open("a")
     try:

@@ -103,7 +103,7 @@ def last_lines(log_file: Path, start: int, count: int = 3) -> list[str]:
     try:
         with log_file.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(start, file.tell() - 8192))
+            file.seek(max(start, file.tell() - 32768))
             text = file.read().decode(errors="replace")
     except OSError as error:
         return [f"no log: {error}"]

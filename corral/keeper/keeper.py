@@ -12,6 +12,8 @@ or stops answering is started again, with growing pauses, until SIGTERM.
 """
 
 import asyncio
+import logging
+import re
 import time
 from collections.abc import Coroutine, Sequence
 
@@ -25,8 +27,11 @@ from corral.paths import StateDir
 
 PROBE_STARTING_S = 0.15
 PROBE_RUNNING_S = 5.0
-UNANSWERED_PROBES = 12
-"""A service that does not answer this often in a row, a minute in all, is killed and started again."""
+UNANSWERED_S = 60.0
+"""A service that has not answered for this long is killed and started again."""
+
+_log = logging.getLogger(__name__)
+_ERROR = re.compile(r"^(litellm-embedded|gpu-server|error): |^[\w.]*(Error|Exception): ", re.IGNORECASE)
 
 
 class StartFailedError(Exception):
@@ -102,32 +107,39 @@ class Keeper:
             self._set(part, "waiting", "for " + " and ".join(waiting))
         for need in part.needs:
             await self._ready[need].wait()
-        child = self._spawn(part)
+        try:
+            child = self._spawn(part)
+        except OSError as error:
+            cause = f"{part.argv[0]} cannot be started: {error.strerror}"
+            self._set(part, "failed", cause)
+            raise StartFailedError(part.name, cause, "install anew: make clean && make up") from None
+        await self._until_up(part, child)
+        self._ready[part.name].set()
+
+    async def _until_up(self, part: Part, child: Child) -> None:
+        """Wait until a job is done or a service is ready; StartFailedError if that does not come."""
         deadline = time.monotonic() + part.ready_timeout_s
-        while True:
-            if child.exit_code is not None:
-                if part.kind == "job" and child.exit_code == 0:
-                    self._set(part, "done")
-                    break
-                raise self._failed(part, child, f"ended with {_exit_words(child.exit_code)}")
+        while child.exit_code is None:
             if time.monotonic() > deadline:
                 raise self._failed(part, child, f"not ready after {part.ready_timeout_s:.0f} s")
-            if part.kind == "service":
+            if part.kind == "job":
+                self._detail(part, " ".join(last_lines(self._state.log_file(part.name), child.log_start, 1)))
+            else:
                 answer = await probe(part)
                 if answer.ready and child.exit_code is None:
                     self._set(part, "ready")
-                    break
+                    return
                 if answer.gave_up:
                     raise self._failed(part, child, answer.detail)
                 self._detail(part, answer.detail)
-            else:
-                self._detail(part, " ".join(last_lines(self._state.log_file(part.name), child.log_start, 1)))
             await asyncio.sleep(PROBE_STARTING_S)
-        self._ready[part.name].set()
+        if part.kind != "job" or child.exit_code != 0:
+            raise self._failed(part, child, f"ended with {_exit_words(child.exit_code)}")
+        self._set(part, "done")
 
     def _failed(self, part: Part, child: Child, what: str) -> StartFailedError:
-        words = last_lines(self._state.log_file(part.name), child.log_start, 1)
-        cause = f"{what}: {words[0]}" if words else what
+        words = telling_line(last_lines(self._state.log_file(part.name), child.log_start, 40))
+        cause = f"{what}: {words}" if words else what
         self._set(part, "failed", cause)
         return StartFailedError(part.name, cause, f"its log has more: {self._state.log_file(part.name)}")
 
@@ -140,41 +152,46 @@ class Keeper:
     async def _watch(self, part: Part) -> None:
         """Keep one service running for ever."""
         backoff = Backoff()
+        child: Child | None = self._children[part.name]
         while True:
-            child = self._children[part.name]
-            why = await self._until_it_must_restart(part, child)
-            await child.stop()
-            backoff.died(time.monotonic() - child.started)
-            self._part(part).restarts += 1
-            self._set(part, "failed" if backoff.failed else "restarting", why)
+            if child is not None:
+                why = await self._until_it_must_restart(part, child)
+                await child.stop()
+                backoff.died(time.monotonic() - child.started)
+                self._part(part).restarts += 1
+                self._set(part, "failed" if backoff.failed else "restarting", why)
             await asyncio.sleep(backoff.delay_s())
             try:
-                self._spawn(part)
+                child = self._spawn(part)
             except OSError as error:
-                self._set(part, "failed", str(error))
+                child = None
+                backoff.died(0)
+                self._set(part, "failed", f"{part.argv[0]} cannot be started: {error.strerror}")
 
     async def _until_it_must_restart(self, part: Part, child: Child) -> str:
         """Return why: its end, or a minute without an answer."""
-        unanswered = 0
+        answered = time.monotonic()
         while True:
-            serving = self._part(part).state == "ready"
-            code = await child.wait(PROBE_RUNNING_S if serving else PROBE_STARTING_S)
+            state = self._part(part).state
+            code = await child.wait(PROBE_STARTING_S if state == "starting" else PROBE_RUNNING_S)
             if code is not None:
                 return f"ended with {_exit_words(code)}"
-            rotate(self._state.log_file(part.name))
+            self._rotate(part)
             answer = await probe(part)
-            if answer.ready:
-                unanswered = 0
-                self._set(part, "ready")
-            elif answer.detail:  # it answers, and says why it does not serve: a gpu-server mends itself
-                unanswered = 0
-                self._set(part, "not ready", answer.detail)
-            elif time.monotonic() - child.started > part.ready_timeout_s:
-                unanswered += 1
-                if serving:
-                    self._set(part, "not answering")
-                if unanswered >= UNANSWERED_PROBES:
-                    return f"did not answer for {UNANSWERED_PROBES * PROBE_RUNNING_S:.0f} s"
+            now = time.monotonic()
+            if answer.ready or answer.detail:  # one that says why it does not serve, a gpu-server, mends itself
+                answered = now
+                self._set(part, "ready" if answer.ready else "not ready", answer.detail)
+            elif state != "starting" or now - child.started > part.ready_timeout_s:
+                self._set(part, "not answering")
+                if now - answered > UNANSWERED_S:
+                    return f"did not answer for {UNANSWERED_S:.0f} s"
+
+    def _rotate(self, part: Part) -> None:
+        try:
+            rotate(self._state.log_file(part.name))
+        except OSError as error:
+            _log.warning("the log of %s is not rotated: %s", part.name, error)
 
     async def _stop_all(self) -> None:
         """Stop every process; a part only after all that need it."""
@@ -183,7 +200,8 @@ class Keeper:
             name for name, child in self._children.items() if child.exit_code is None or child.part.kind == "service"
         }
         for name in running:
-            self._set(self._parts[name], "stopping")
+            if self._farm.part(name).state != "failed":
+                self._set(self._parts[name], "stopping")
         stopped = {name: asyncio.Event() for name in running}
 
         async def stop(name: str) -> None:
@@ -191,7 +209,9 @@ class Keeper:
                 if name in self._parts[other].needs:
                     await stopped[other].wait()
             await self._children[name].stop()
-            self._set(self._parts[name], "stopped")
+            if self._farm.part(name).state != "failed":  # what failed stays to be seen
+                self._set(self._parts[name], "stopped")
+            self._farm.part(name).pid = None
             stopped[name].set()
 
         await asyncio.gather(*(stop(name) for name in running))
@@ -222,7 +242,17 @@ class Keeper:
         self._set(part, self._part(part).state, detail)
 
     def _write(self) -> None:
-        farmstate.write(self._state.state_file, self._farm)
+        """Tell the world. A full disk must not end the farm: then the file tells of an earlier moment."""
+        try:
+            farmstate.write(self._state.state_file, self._farm)
+        except OSError as error:
+            _log.warning("%s is not written: %s", self._state.state_file, error)
+
+
+def telling_line(lines: Sequence[str]) -> str:
+    """Return the line that most likely says why a process ended: the last that names an error, else the last."""
+    named = [line for line in lines if _ERROR.search(line)]
+    return (named or list(lines) or [""])[-1]
 
 
 def _exit_words(code: int) -> str:

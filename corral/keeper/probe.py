@@ -1,6 +1,7 @@
 """Asks a part whether it serves: an HTTP GET or a TCP connect, always with a deadline."""
 
 import asyncio
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -53,7 +54,7 @@ def _get(url: str) -> Answer:
             return understand(response.status, response.read(65536))
     except urllib.error.HTTPError as error:
         return understand(error.code, error.read(65536))
-    except (OSError, TimeoutError):
+    except (OSError, http.client.HTTPException):
         return Answer(ready=False)
 
 

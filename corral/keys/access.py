@@ -1,11 +1,11 @@
 """Find the gate and its master key: in the environment, else in the state of the farm on this machine."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from corral import farmstate
 from corral.envfile import parse_env
 from corral.keys.client import GateAccess
 from corral.keys.errors import GateError, InputError
@@ -16,19 +16,25 @@ DEFAULT_STATE_DIR = Path(".corral")
 
 
 def resolve_access(state_dir: Path, environ: Mapping[str, str] | None = None) -> GateAccess:
-    """Return the gate's address and master key.
+    """Return the gate's address and master key: both of the farm in `state_dir`, or both from the environment.
 
-    Each of the two comes from the environment (CORRAL_ENDPOINT, LITELLM_MASTER_KEY) if set there and not empty, else
-    from `run/state.json` ({"endpoint": "http://127.0.0.1:4000/v1"}) and `.env` (LITELLM_MASTER_KEY=...) in `state_dir`.
+    The two never mix: a master key goes to its own gate only, and to the farm's only while the farm runs, since
+    another program may listen on its port later.
 
     Raises:
-        GateError: neither says it, or a file cannot be read.
+        GateError: no farm runs there, or a file cannot be read, or CORRAL_ENDPOINT is set without LITELLM_MASTER_KEY.
         InputError: the endpoint is not an http address.
     """
     variables = os.environ if environ is None else environ
-    endpoint = variables.get(ENDPOINT_VARIABLE) or _endpoint_of_farm(state_dir / "run" / "state.json")
-    master_key = variables.get(MASTER_KEY_VARIABLE) or _master_key_of_farm(state_dir / ".env")
-    return GateAccess(base_url=base_url(endpoint), master_key=master_key)
+    if endpoint := variables.get(ENDPOINT_VARIABLE):
+        key = variables.get(MASTER_KEY_VARIABLE)
+        if not key:
+            raise GateError(
+                f"{ENDPOINT_VARIABLE} is set, but not {MASTER_KEY_VARIABLE}", "set that gate's master key as well"
+            )
+        return GateAccess(base_url=base_url(endpoint), master_key=key)
+    endpoint = _endpoint_of_farm(state_dir / "run" / "state.json")
+    return GateAccess(base_url=base_url(endpoint), master_key=_master_key_of_farm(state_dir / ".env"))
 
 
 def base_url(endpoint: str) -> str:
@@ -48,17 +54,13 @@ def base_url(endpoint: str) -> str:
 
 
 def _endpoint_of_farm(path: Path) -> str:
-    mend = f"start a farm here with `make up`, or set {ENDPOINT_VARIABLE}"
-    text = _read(path, mend)
-    if text is None:
-        raise GateError(f"no farm runs here: {path} does not exist", mend)
-    try:
-        endpoint = json.loads(text)["endpoint"]
-    except (ValueError, KeyError, TypeError):
-        endpoint = None
-    if not isinstance(endpoint, str):
-        raise GateError(f"{path} names no endpoint", mend)
-    return endpoint
+    farm = farmstate.read(path)
+    if farm is None or farmstate.keeper(farm) is None or farm.phase not in ("starting", "running"):
+        raise GateError(
+            f"no farm runs in {path.parent.parent}",
+            f"start it with `make up`, or set {ENDPOINT_VARIABLE} and {MASTER_KEY_VARIABLE} for another gate",
+        )
+    return farm.endpoint
 
 
 def _master_key_of_farm(path: Path) -> str:

@@ -98,11 +98,12 @@ class Farm:
 
 
 def marked_processes(state: Path) -> list[psutil.Process]:
-    """Return the processes whose environment names a state folder, zombies aside."""
+    """Return the processes of the farm with this state folder: by its mark, and PostgreSQL's by where they work."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("CORRAL_STATE") == str(state) and process.status() != psutil.STATUS_ZOMBIE:
+            marked = process.environ().get("CORRAL_FARM") == str(state) or Path(process.cwd()) == state / "postgres"
+            if marked and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue

@@ -103,7 +103,5 @@ def _required(*names: str) -> dict[str, str]:
     """Return these environment variables; an error that names every one that is missing or empty."""
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
-        raise EmbeddedError(
-            f"not set: {', '.join(missing)}", "set it in the environment (corral init writes them to .env)"
-        )
+        raise EmbeddedError(f"not set: {', '.join(missing)}", "set it in the environment (make up writes them to .env)")
     return {name: os.environ[name] for name in names}

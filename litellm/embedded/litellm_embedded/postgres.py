@@ -282,9 +282,14 @@ def _processes_in(directory: Path) -> list[int]:
     return found
 
 
+_KEPT_VARIABLES = frozenset(
+    {"PATH", "TZ", "LD_LIBRARY_PATH", "CORRAL_FARM"}
+)  # the last: by which `corral down` finds it
+
+
 def _environment() -> dict[str, str]:
     """Return what the server gets to see: no password and none of the caller's settings (PGPORT, LC_ALL ...)."""
-    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "TZ", "LD_LIBRARY_PATH"}}
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT_VARIABLES}
     return {"PATH": os.defpath, **kept, "LC_ALL": "C"}
 
 

@@ -59,9 +59,7 @@ def serve(options: ProxyOptions, environment: Mapping[str, str], say: Callable[[
     """
     config = options.config.absolute()
     if not config.is_file():
-        raise EmbeddedError(
-            f"there is no LiteLLM configuration at {config}", "render it (corral render) or mend --config"
-        )
+        raise EmbeddedError(f"there is no LiteLLM configuration at {config}", "mend --config (`make up` renders one)")
     url = DatabaseUrl.parse(environment["DATABASE_URL"])
     pending = installation().pending()
     if pending:

@@ -175,3 +175,45 @@ def test_there_is_one_keeper_at_a_time(farm: Farm) -> None:
     second = subprocess.run([sys.executable, "-m", "corral.keeper", str(farm.state.root)], check=False, timeout=20)
     assert second.returncode == 3
     assert farm.now().phase == "running"
+
+
+def test_a_full_disk_does_not_end_a_running_farm(farm: Farm) -> None:
+    """The state cannot be written any more; what serves goes on serving, and what dies still comes back."""
+    farm.start(farm.part("gate"))
+    before = farm.wait_phase("running").part("gate").pid
+    assert before is not None
+    run = farm.state.state_file.parent
+    farm.state.state_file.unlink()
+    farm.state.state_file.mkdir()  # a write now fails with an OSError, as on a full disk
+    os.kill(before, signal.SIGKILL)
+    fresh = wait_until(
+        lambda: [p for p in leftovers(farm.state) if SERVE[:20] in " ".join(p.cmdline())], 10, "a new part"
+    )
+    assert fresh[0].pid != before
+    assert farm.keeper is not None
+    assert farm.keeper.poll() is None
+    farm.keeper.terminate()
+    farm.keeper.wait(10)
+    farm.state.state_file.rmdir()
+    assert run.is_dir()
+
+
+def test_a_part_whose_program_is_missing_says_so(farm: Farm) -> None:
+    part = farm.part("gate")
+    keeper = farm.start(Part.from_json({**part.to_json(), "argv": ["/nonexistent/program"]}))
+    assert keeper.wait(20) == 1
+    failure = farm.now().failure
+    assert failure is not None
+    assert failure.cause == "/nonexistent/program cannot be started: No such file or directory"
+    assert farm.now().part("gate").state == "failed"
+
+
+def test_down_leaves_processes_alone_that_only_name_the_state_folder(farm: Farm) -> None:
+    """CORRAL_STATE is a variable that people export; their shell is not a part of the farm."""
+    shell = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE,
+                             env={**os.environ, "CORRAL_STATE": str(farm.state.root)})  # fmt: skip
+    try:
+        assert bring_down(farm.state) == 0
+        assert shell.poll() is None
+    finally:
+        shell.communicate(b"\n", timeout=10)

@@ -5,7 +5,7 @@ import pytest
 
 from corral import default_farm
 from corral.errors import CorralError
-from corral.machine import Gpu, LlamaServer, Machine, parse_devices
+from corral.machine import Device, Gpu, LlamaServer, Machine, _memory_available_mib, look, parse_devices
 
 LAPTOP = Machine(
     architecture="x86_64",
@@ -15,16 +15,20 @@ LAPTOP = Machine(
     disk_free_mib=50_000,
 )
 CARDS = tuple(Gpu(index=i, uuid=f"GPU-{i}", name="P104-100", memory_mib=8120) for i in range(3))
-CUDA = LlamaServer(Path("llama-server"), ("CUDA0", "CUDA1", "CUDA2"))
-VULKAN = LlamaServer(Path("llama-server"), ("Vulkan0", "Vulkan1", "Vulkan2"))
+NVIDIA = "NVIDIA P104-100 (8120 MiB, 8001 MiB free)"
+CUDA = LlamaServer(Path("llama-server"), tuple(Device(f"CUDA{i}", NVIDIA) for i in range(3)))
+# An integrated card comes first, and each NVIDIA card after it has another number than NVML gives it.
+VULKAN = LlamaServer(
+    Path("llama-server"), (Device("Vulkan0", "Intel(R) UHD"), *(Device(f"Vulkan{i}", NVIDIA) for i in (1, 2, 3)))
+)
 
 
 def test_without_a_gpu_two_chat_servers_and_one_for_embeddings() -> None:
     farm = default_farm.choose(LAPTOP)
-    assert [(s.name, s.model.name, s.gpu) for s in farm.servers] == [
-        ("chat-1", "chat", None),
-        ("chat-2", "chat", None),
-        ("embed-1", "embed", None),
+    assert [(s.name, s.model.name, s.on_gpu) for s in farm.servers] == [
+        ("chat-1", "chat", False),
+        ("chat-2", "chat", False),
+        ("embed-1", "embed", False),
     ]
     assert [model.name for model in farm.models] == ["chat", "embed"]
 
@@ -37,23 +41,30 @@ def test_threads_share_the_cores_so_that_two_busy_servers_do_not_fight() -> None
 def test_each_gpu_gets_a_chat_server_pinned_by_uuid_with_a_cuda_build() -> None:
     farm = default_farm.choose(replace(LAPTOP, gpus=CARDS, llama_server=CUDA))
     chats = [s for s in farm.servers if s.model.mode == "chat"]
-    assert [s.gpu.uuid for s in chats if s.gpu] == ["GPU-0", "GPU-1", "GPU-2"]
+    assert [s.gpu_uuid for s in chats] == ["GPU-0", "GPU-1", "GPU-2"]
     assert {s.device for s in chats} == {None}
 
 
 def test_each_gpu_gets_a_chat_server_pinned_by_device_with_a_vulkan_build() -> None:
     farm = default_farm.choose(replace(LAPTOP, gpus=CARDS, llama_server=VULKAN))
-    assert [s.device for s in farm.servers if s.gpu] == ["Vulkan0", "Vulkan1", "Vulkan2"]
+    assert [s.device for s in farm.servers if s.on_gpu] == ["Vulkan1", "Vulkan2", "Vulkan3"]
+
+
+def test_cards_hidden_from_cuda_get_no_server_and_the_rest_are_pinned_by_cudas_own_numbers() -> None:
+    one = LlamaServer(Path("llama-server"), CUDA.devices[:1])
+    farm = default_farm.choose(replace(LAPTOP, gpus=CARDS, llama_server=one))
+    assert [(s.gpu_uuid, s.device) for s in farm.servers if s.on_gpu] == [(None, "CUDA0")]
 
 
 def test_gpus_that_the_llama_server_cannot_reach_are_left_alone() -> None:
     cpu_only = replace(LAPTOP, gpus=CARDS, llama_server=LlamaServer(Path("llama-server")))
-    assert all(s.gpu is None for s in default_farm.choose(cpu_only).servers)
+    assert not any(s.on_gpu for s in default_farm.choose(cpu_only).servers)
 
 
 def test_sixteen_gpus_leave_the_embedding_server_a_port_of_its_own() -> None:
     cards = tuple(Gpu(index=i, uuid=f"GPU-{i}", name="x", memory_mib=8120) for i in range(16))
-    many = replace(LAPTOP, gpus=cards, llama_server=CUDA, memory_available_mib=64_000)
+    server = LlamaServer(Path("llama-server"), tuple(Device(f"CUDA{i}", NVIDIA) for i in range(16)))
+    many = replace(LAPTOP, gpus=cards, llama_server=server, memory_available_mib=64_000)
     ports = [s.preferred_port for s in default_farm.choose(many).servers]
     assert len(set(ports)) == 17
 
@@ -86,4 +97,30 @@ def test_devices_are_read_from_llama_servers_listing() -> None:
   BLAS: OpenBLAS (0 MiB)
 load_backend: loaded CPU backend
 """
-    assert parse_devices(listing) == ("CUDA0", "Vulkan1")
+    assert [device.name for device in parse_devices(listing)] == ["CUDA0", "Vulkan1"]
+
+
+def test_a_llama_server_that_is_no_program_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    for wrong in ("/nonexistent", str(tmp_path)):
+        with pytest.raises(CorralError, match=f"LLAMA_SERVER={wrong} is no program") as error:
+            look(tmp_path, {"LLAMA_SERVER": wrong, "PATH": ""})
+        assert error.value.exit_code == 2
+
+
+def test_a_relative_llama_server_is_the_one_that_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = tmp_path / "llama-server"
+    binary.write_text("#!/bin/sh\necho '  CUDA0: NVIDIA P104-100 (8120 MiB)'\n")
+    binary.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    found = look(tmp_path, {"LLAMA_SERVER": "./llama-server", "PATH": ""}).llama_server
+    assert found == LlamaServer(binary, (Device("CUDA0", "NVIDIA P104-100 (8120 MiB)"),))
+
+
+def test_page_cache_of_a_container_counts_as_memory_to_be_had(tmp_path: Path) -> None:
+    mib = 1024 * 1024
+    (tmp_path / "memory.max").write_text(f"{300 * mib}\n")
+    (tmp_path / "memory.current").write_text(f"{290 * mib}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {90 * mib}\nactive_file {50 * mib}\ninactive_file {150 * mib}\n")
+    assert _memory_available_mib(tmp_path) == 210
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _memory_available_mib(tmp_path) > 210

@@ -10,6 +10,7 @@ import pytest
 from corral import default_farm, farmstate, secrets
 from corral.farmstate import Failure, FarmState, PartState
 from corral.keeper.backoff import FAILED_RETRY_S, LONGEST_S, Backoff
+from corral.keeper.keeper import telling_line
 from corral.keeper.probe import Answer, understand
 from corral.machine import Machine
 from corral.parts import Part, parts
@@ -112,6 +113,22 @@ def test_no_secret_stands_on_a_command_line_or_in_a_parts_repr(tmp_path: Path) -
     known = secrets.load_or_create(tmp_path / ".env", database_exists=False)
     said = " ".join(repr(part) for part in made.values())
     assert not any(secret in said for secret in (known.litellm_master_key, known.postgres_password, known.ui_password))
+
+
+def test_the_farms_own_traffic_goes_round_an_http_proxy(tmp_path: Path) -> None:
+    """LiteLLM reaches its servers and its database's engine by HTTP."""
+    environment = {"PATH": os.defpath, "http_proxy": "http://proxy:3128", "NO_PROXY": "intranet", "no_proxy": "other"}
+    litellm = _parts(tmp_path, environment)["litellm"].environment
+    assert litellm["http_proxy"] == "http://proxy:3128"  # providers outside are still reached through it
+    assert set(litellm["NO_PROXY"].split(",")) == {"intranet", "other", "127.0.0.1", "localhost"}
+    assert litellm["no_proxy"] == litellm["NO_PROXY"]
+
+
+def test_the_line_that_names_the_error_is_quoted_not_the_last(tmp_path: Path) -> None:
+    log = ["Traceback:", "  File x", "httpx.ConnectError: All connection attempts failed", "", "Exiting."]
+    assert telling_line(log) == "httpx.ConnectError: All connection attempts failed"
+    assert telling_line(["starting", "no room"]) == "no room"
+    assert telling_line([]) == ""
 
 
 def test_a_part_survives_the_plan_file(tmp_path: Path) -> None:

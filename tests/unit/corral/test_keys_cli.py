@@ -251,4 +251,4 @@ def test_a_gate_that_is_down_is_exit_code_1(keys: Keys, litellm: FakeLiteLLMKeys
 def test_no_farm_is_exit_code_1(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CORRAL_ENDPOINT")
     line = refused(keys("list", "--state", str(tmp_path)), exit_code=1)
-    assert line.startswith(f"no farm runs here: {tmp_path}/run/state.json does not exist; start a farm here")
+    assert line.startswith(f"no farm runs in {tmp_path}; start it with `make up`")

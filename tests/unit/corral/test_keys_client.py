@@ -4,9 +4,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from corral import farmstate
 from corral.envfile import parse_env
+from corral.farmstate import FarmState
 from corral.keys import client as client_module
 from corral.keys.access import base_url, resolve_access
 from corral.keys.client import GateAccess, KeyClient, KeyInfo, NewKey
@@ -186,18 +189,34 @@ async def test_the_state_says_whether_the_gate_takes_the_key(
     assert key.state(NOW) == state
 
 
-def farm(state_dir: Path, endpoint: str = '{"endpoint": "http://127.0.0.1:4000/v1"}', env: str = "") -> Path:
+def farm(state_dir: Path, env: str = "", *, running: bool = True) -> Path:
+    """A farm's state folder; this process stands for its keeper."""
     (state_dir / "run").mkdir(parents=True)
-    (state_dir / "run" / "state.json").write_text(endpoint)
+    own = psutil.Process()
+    state = FarmState("http://127.0.0.1:4000/v1", "running", own.pid, own.create_time() if running else 1.0)
+    farmstate.write(state_dir / "run" / "state.json", state)
     (state_dir / ".env").write_text(env)
     return state_dir
 
 
 def test_the_farm_on_this_machine_says_where_the_gate_is(tmp_path: Path) -> None:
-    state = farm(tmp_path, env="# secrets\nOTHER=1\nexport LITELLM_MASTER_KEY='sk-from=file'\n")
+    state = farm(tmp_path, "# secrets\nOTHER=1\nexport LITELLM_MASTER_KEY='sk-from=file'\n")
     access = resolve_access(state, {"CORRAL_ENDPOINT": ""})
     assert access == GateAccess("http://127.0.0.1:4000", "sk-from=file")
     assert "sk-from" not in repr(access)
+
+
+def test_the_master_key_of_a_stopped_farm_goes_nowhere(tmp_path: Path) -> None:
+    """Whatever listens on its port now would get it."""
+    with pytest.raises(GateError, match=r"no farm runs in .*; start it with `make up`"):
+        resolve_access(farm(tmp_path, "LITELLM_MASTER_KEY=sk-1", running=False), {})
+
+
+def test_one_gates_master_key_never_goes_to_another(tmp_path: Path) -> None:
+    state = farm(tmp_path, "LITELLM_MASTER_KEY=sk-of-the-farm")
+    with pytest.raises(GateError, match="CORRAL_ENDPOINT is set, but not LITELLM_MASTER_KEY"):
+        resolve_access(state, {"CORRAL_ENDPOINT": "https://gate.lan/v1"})
+    assert resolve_access(state, {"LITELLM_MASTER_KEY": "sk-of-another"}).master_key == "sk-of-the-farm"
 
 
 def test_the_environment_goes_first_and_needs_no_farm(tmp_path: Path) -> None:
@@ -205,22 +224,18 @@ def test_the_environment_goes_first_and_needs_no_farm(tmp_path: Path) -> None:
     assert resolve_access(tmp_path / "absent", environ) == GateAccess("https://gate.lan", "sk-env")
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "env", "says"),
-    [
-        ("{", "LITELLM_MASTER_KEY=sk-1", r"state\.json names no endpoint; start a farm"),
-        ('{"endpoint": 4000}', "LITELLM_MASTER_KEY=sk-1", r"state\.json names no endpoint"),
-        ('{"endpoint": "http://h:1/v1"}', "LITELLM_MASTER_KEY=", r"no LITELLM_MASTER_KEY in .*\.env; set"),
-        ('{"endpoint": "http://h:1/v1"}', "# LITELLM_MASTER_KEY=sk-1", r"no LITELLM_MASTER_KEY in"),
-    ],
-)
-def test_a_farm_without_what_is_needed_says_what_to_do(tmp_path: Path, endpoint: str, env: str, says: str) -> None:
-    with pytest.raises(GateError, match=says):
-        resolve_access(farm(tmp_path, endpoint, env), {})
+@pytest.mark.parametrize("env", ["LITELLM_MASTER_KEY=", "# LITELLM_MASTER_KEY=sk-1", ""])
+def test_a_farm_without_a_master_key_says_so(tmp_path: Path, env: str) -> None:
+    with pytest.raises(GateError, match=r"no LITELLM_MASTER_KEY in .*\.env; set"):
+        resolve_access(farm(tmp_path, env), {})
 
 
-def test_without_a_farm_the_mend_is_make_up(tmp_path: Path) -> None:
-    with pytest.raises(GateError, match=r"no farm runs here: .*state\.json does not exist; start a farm .*`make up`"):
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"endpoint": 4000}'])
+def test_without_a_farm_the_mend_is_make_up(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "state.json").write_text(content)
+    with pytest.raises(GateError, match=r"no farm runs in .*; start it with `make up`"):
         resolve_access(tmp_path, {})
 
 
