@@ -24,6 +24,12 @@ groups="$*"
 venv=.venv
 tools=.tools
 
+# Two at once would build the same folders under each other's feet.
+if command -v flock >/dev/null 2>&1; then
+    exec 9<scripts/bootstrap.sh
+    flock 9
+fi
+
 # ---- what is asked for, against what is there ------------------------------------------------------------------
 stamp_of() { # a line that changes whenever the group would be installed differently
     cat uv.lock pyproject.toml gpu-server/pyproject.toml litellm/embedded/pyproject.toml scripts/bootstrap.sh | cksum

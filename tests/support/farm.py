@@ -15,6 +15,7 @@ from typing import Any
 import openai
 import psutil
 
+CHECKOUT = Path(__file__).parents[2]
 CORRAL = Path(sys.executable).with_name("corral")
 UP_TIMEOUT_S = 300
 
