@@ -177,7 +177,7 @@ def test_ctrl_c_during_up_leaves_nothing_running(fresh: Farm) -> None:
     up.send_signal(signal.SIGINT)
     said, _ = up.communicate(timeout=40)
     assert up.returncode == 130
-    assert "everything that was started is stopped again" in said
+    assert "what this command started is stopped again" in said
     assert marked_processes(fresh.state) == []
 
 
