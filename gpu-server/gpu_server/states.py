@@ -19,7 +19,8 @@ A snapshot's `phase` says how llama-server is; `draining` says whether new work 
 | any        | Stop                          | stopped, after Exited         | terminate, if one runs          |
 
 An observation that carries an older generation than the snapshot's is about a server that is gone: nothing happens.
-A quick death is one before readiness, or within `STABLE_S` after it; a requested restart never counts as one.
+A quick death is one before readiness, or within `STABLE_S` after it; a requested restart never counts as one, and a
+resume forgets those that were.
 """
 
 from dataclasses import dataclass, replace
@@ -84,8 +85,8 @@ class Snapshot:
     @property
     def state(self) -> StateName:
         """The state as /health, /status and the metrics give it (contract 3)."""
-        if self.draining and self.phase is not Phase.STOPPED:
-            return "draining"
+        if self.stopping or (self.draining and self.phase is not Phase.STOPPED):
+            return "draining"  # until the process is gone
         return self.phase.value
 
     @property
@@ -232,7 +233,7 @@ def _restart(now: Snapshot) -> Outcome:
 
 
 def _resume(now: Snapshot) -> Outcome:
-    back = replace(now, draining=False)
+    back = replace(now, draining=False, quick_deaths=0)  # someone looked after it: a fresh start
     if now.stopping:  # its end is under way; the next one follows as after a requested restart
         return Outcome(replace(back, stopping=False, phase=Phase.RESTARTING, killed_for=Cause.REQUESTED))
     return _spawn(back) if now.phase is Phase.STOPPED else Outcome(back)

@@ -133,6 +133,6 @@ class Wrapper:
             self.admission.shut()
         if now.phase in (Phase.FAILED, Phase.STOPPED):
             self.admission.turn_away(self._relay.unavailable)
-        if now.state != before.state or now.generation != before.generation:
-            lost_to = None if outcome.lost_to is None else outcome.lost_to.value
+        lost_to = None if outcome.lost_to is None else outcome.lost_to.value
+        if lost_to or now.state != before.state or now.generation != before.generation:
             self._sink.write("state", state=now.state, generation=now.generation, was=before.state, lost_to=lost_to)
