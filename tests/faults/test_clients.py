@@ -5,7 +5,6 @@ import concurrent.futures
 import socket
 import threading
 import time
-from collections.abc import Callable
 from collections import Counter
 
 import httpx
@@ -199,8 +198,9 @@ BODIES = {
     "bad UTF-8": b'{"messages": [{"role": "user", "content": "\xff\xfe"}], "max_tokens": 2}',
     "a lone surrogate": b'{"messages": [{"role": "user", "content": "\\ud800"}], "max_tokens": 2}',
     "a huge number": b'{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1e400}',
-    "a deep grammar": b'{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2, "response_format": {"type":'
-    b' "json_schema", "json_schema": {"schema": ' + b'{"type": "array", "items": ' * 2_000 + b"{}" + b"}" * 2_000 + b"}}}",
+    "a deep grammar": b'{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2,'
+    b' "response_format": {"type": "json_schema", "json_schema": {"schema": '
+    + b'{"type": "array", "items": ' * 2_000 + b"{}" + b"}" * 2_000 + b"}}}",
 }  # fmt: skip
 
 
@@ -233,7 +233,9 @@ SMUGGLED = {
     "a plus before content-length": head(b"content-length: +2") + b"{}" + INNER,
     "transfer-encoding xchunked": head(b"transfer-encoding: xchunked") + b"0\r\n\r\n" + INNER,
     "transfer-encoding behind a tab": head(b"content-length: 2", b"transfer-encoding:\tchunked") + b"0\r\n\r\n" + INNER,
-    "transfer-encoding twice": head(b"transfer-encoding: chunked", b"transfer-encoding: identity") + b"0\r\n\r\n" + INNER,
+    "transfer-encoding twice": head(b"transfer-encoding: chunked", b"transfer-encoding: identity")
+    + b"0\r\n\r\n"
+    + INNER,
     "a blank before the colon": head(b"content-length : 2") + b"{}" + INNER,
     "a folded header": head(b"x-a: b\r\n content-length: 99") + INNER,
     "a bare newline in a header": head(b"x-a: b\ncontent-length: 2") + b"{}" + INNER,

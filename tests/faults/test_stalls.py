@@ -19,7 +19,8 @@ WITHIN_S = 3 + STALL_SLACK_S
 def test_sigstop_idle(real: GpuServer, table: Table) -> None:
     with table.fault("SIGSTOP, idle", real, cause="poll_timeout", within_s=WITHIN_S) as fault:
         real.child().suspend()
-        fault.saw = [ask(real)]  # it comes while nothing is known yet, and waits for the next one
+        wait_until(lambda: real.state() != "ready", WITHIN_S, "it to be noticed")
+        fault.saw = [ask(real)]
     assert fault.saw == ["200"]
 
 
