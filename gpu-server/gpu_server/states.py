@@ -60,11 +60,12 @@ class Cause(StrEnum):
     EXIT = "exit"  # it ended by itself, with a code
     SIGNAL = "signal"  # it was killed from outside, or crashed
     SPAWN = "spawn"  # it could not be started at all
-    NO_PROGRESS = "no_progress"
-    POLL_TIMEOUT = "poll_timeout"
+    NO_PROGRESS = "no_progress"  # work in flight, and neither bytes nor tokens for STALL_TIMEOUT_S
+    POLL_TIMEOUT = "poll_timeout"  # its /slots did not answer for STALL_TIMEOUT_S
     DEVICE_ERROR = "device_error"  # CUDA error or abort in its output
-    GPU_LOST = "gpu_lost"
-    REQUESTED = "requested"
+    GPU_LOST = "gpu_lost"  # NVML says so
+    XID = "xid"  # the driver reported an error of the card
+    REQUESTED = "requested"  # by POST /restart, or /resume during a drain's end
 
 
 @dataclass(frozen=True, slots=True)
