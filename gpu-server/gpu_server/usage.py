@@ -122,5 +122,5 @@ def _time(value: object) -> float | None:
 
 
 def _is_sound(value: object) -> TypeGuard[int | float]:
-    """Say whether it is a figure that a counter can take: JSON also gives 1e999 (infinity), NaN and endless integers."""
+    """Say whether it is a figure that a counter can take: JSON also gives infinity, NaN and endless integers."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MOST

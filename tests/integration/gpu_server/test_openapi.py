@@ -28,7 +28,7 @@ def schemathesis(server: GpuServer, directory: Path, *arguments: str, lenient: s
         Path(sys.executable).with_name("schemathesis"), "--no-color", "run", "--header", f"Authorization: Bearer {KEY}",
         "--workers", "2", "--request-timeout", "40", "--generation-deterministic",
         "--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--continue-on-failure",
-        # llama-server takes some types for others, and answers some bad bodies with a 500 of its own: not ours to judge.
+        # llama-server takes some types for others, and answers some bad bodies with a 500: not ours to judge.
         "--exclude-checks", f"positive_data_acceptance,negative_data_rejection{lenient}",
         *arguments, f"http://127.0.0.1:{server.port}/openapi.json",
     ]  # fmt: skip
