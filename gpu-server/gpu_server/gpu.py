@@ -38,6 +38,18 @@ _THROTTLE_BITS = {
 # https://docs.nvidia.com/deploy/xid-errors/
 _HARMLESS_XIDS = frozenset({45, 63, 92})
 
+MEANINGS = {
+    "gpu_utilization_ratio": "Share of time in which the card computed.",
+    "gpu_memory_utilization_ratio": "Share of time in which its memory was read or written.",
+    "gpu_memory_used_bytes": "Memory in use.",
+    "gpu_memory_total_bytes": "Memory of the card.",
+    "gpu_power_watts": "Power drawn.",
+    "gpu_power_limit_watts": "Power it may draw.",
+    "gpu_temperature_celsius": "Temperature of the chip.",
+    "gpu_pcie_link_generation": "PCIe generation of the link now.",
+    "gpu_pcie_link_width": "PCIe lanes of the link now.",
+}
+
 
 class GpuLostError(Exception):
     """The driver says the GPU is gone."""
@@ -275,7 +287,7 @@ class GpuMonitor(Collector):
         for sample in self.samples:
             info.add_metric([sample.uuid, sample.name], 1)
             for name, value in sample.gauges.items():
-                family = plain.setdefault(name, GaugeMetricFamily(name, "From NVML.", labels=["gpu"]))
+                family = plain.setdefault(name, GaugeMetricFamily(name, MEANINGS[name], labels=["gpu"]))
                 family.add_metric([sample.uuid], value)
             for domain, hertz in sample.clocks_hertz.items():
                 clock.add_metric([sample.uuid, domain], hertz)
