@@ -23,8 +23,9 @@ Measured by `{command}` on {date}, on a machine that other work shares. Each row
 STALL_TIMEOUT_S is 3, the real llama-server is the embedded one with SmolLM2 on the CPU, the fake is
 `tests/fakes/llama_server.py` (it takes the faults that a real one cannot be asked for).
 
-*Noticed*: from the fault until the gpu-server no longer says `ready`. *Ready again*: from the fault. *Slots free*:
-from then (from the fault, where nothing restarted) until no request holds a slot or waits. The suite fails if a request
+*Noticed*: from the fault until the gpu-server no longer says `ready`. *Ready again*: from the fault. *Slots free*: from
+then until no request holds a slot or waits; where nothing restarted, from the moment the client left, or from the last
+answer. The suite fails if a request
 gets no answer, a death is noticed after 2 s or a stall after STALL_TIMEOUT_S + 5 s, a gauge does not return to zero,
 or a restart is counted under another cause.
 """

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import httpx
 import psutil
@@ -19,6 +20,7 @@ from support.waiting import wait_until
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
 Pool = concurrent.futures.Executor
+Start = Callable[..., GpuServer]
 Broken = tuple[GpuServer, FakeLlama]
 MIB = 2**20
 
@@ -67,7 +69,10 @@ def test_a_client_that_leaves(fake: Broken, table: Table, when: str, stream: boo
 
 
 @pytest.mark.parametrize(("prompt", "when"), [("word " * 1500, "prefill"), ("Tell a story.", "mid-stream")])
-def test_a_client_that_leaves_a_real_stream(real: GpuServer, table: Table, prompt: str, when: str) -> None:
+def test_a_client_that_leaves_a_real_stream(start: Start, table: Table, prompt: str, when: str) -> None:
+    # A STALL_TIMEOUT_S of seconds would have /slots asked so often that llama-server never looks for its client
+    # (poller.BUSY_INTERVAL_S), so this has the default one.
+    real = start(N_PARALLEL=4, N_CTX=8192, N_BATCH=64, N_UBATCH=64, STALL_TIMEOUT_S=60).ready()
     cancelled = sum("cancel task" in str(line.get("line")) for line in log_lines(real))
     with table.fault(f"client leaves {when}", real, cause=None) as fault:
         with socket.create_connection(("127.0.0.1", real.port), timeout=10) as client:

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
 Pool = concurrent.futures.Executor
 Start = Callable[..., GpuServer]
-LONG = {"max_tokens": 60, "ignore_eos": True}
+LONG = {"max_tokens": 40, "ignore_eos": True}
 
 
 def test_kill_9_idle(real: GpuServer, table: Table) -> None:

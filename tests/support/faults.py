@@ -45,16 +45,17 @@ class Row:
 
 @dataclass
 class Fault:
-    """A fault under way; the test fills in what clients saw, and may move `at` to the moment of the blow."""
+    """A fault under way; the test fills in what clients saw, and may say `blow` at the very moment of it."""
 
     server: GpuServer
     at: float = field(default_factory=time.time)
+    blown: bool = False
     saw: Sequence[str] = ()
     note: str = ""
 
     def blow(self) -> None:
         """Say that the fault happens now."""
-        self.at = time.time()
+        self.at, self.blown = time.time(), True
 
 
 class Table:
@@ -79,6 +80,7 @@ class Table:
         generation = server.status()["generation"]
         fault = Fault(server)
         yield fault
+        well_at = fault.at if fault.blown else time.time()
         assert not [seen for seen in fault.saw if seen.startswith(NO_ANSWER)], f"unanswered: {fault.saw}"
         row = Row(name, engine_of(server), (summary(fault.saw) + fault.note).strip("; "))
         server.ready()
@@ -90,11 +92,10 @@ class Table:
                 lambda: first_state(server, fault.at, lambda line: line["state"] != "ready"), 5, "its end"
             )
             back = wait_until(lambda: first_state(server, lost, lambda line: line["state"] == "ready"), 60, "readiness")
-            row.detected_s, row.ready_s = left - fault.at, back - fault.at
+            row.detected_s, row.ready_s, well_at = left - fault.at, back - fault.at, back
             assert row.detected_s < within_s, f"noticed after {row.detected_s:.1f} s; see {server.log}"
             assert server.status()["generation"] == generation + 1
-        free_at = all_free(server)
-        row.free_s = max(0.0, free_at - (fault.at if row.ready_s is None else fault.at + row.ready_s))
+        row.free_s = max(0.0, all_free(server) - well_at)
         counted = losses(server) - before
         assert counted in ([Counter({name: 1}) for name in cause.split("|")] if cause else [Counter()]), counted
         row.restarts = ", ".join(f"{name} {count}" for name, count in counted.items()) or "none"
