@@ -55,7 +55,7 @@ faults: ## break a gpu-server in every way known, at full length; writes docs/fa
 	@scripts/bootstrap.sh test
 	@FAULTS_TABLE=docs/faults.md .venv/bin/pytest tests/faults $(ARGS)
 
-fuzz: ## throw random bodies and answers at the parsers for five minutes
+fuzz: ## throw random bodies and answers at the parsers for about five minutes
 	@scripts/bootstrap.sh test
 	@.venv/bin/pytest tests/fuzz --hypothesis-profile=long --timeout=600 $(ARGS)
 
