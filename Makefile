@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs reset keys models test test-unit test-integration test-e2e lint format bench lock clean
+.PHONY: help setup up down status logs reset keys models test test-unit test-integration test-e2e faults fuzz docs lint format bench lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,18 @@ test-integration: ## run the tests of one part against real servers
 test-e2e: ## run the tests of a whole farm
 	@scripts/bootstrap.sh test
 	@scripts/test e2e
+
+faults: ## break a gpu-server in every way known, at full length; writes docs/faults.md
+	@scripts/bootstrap.sh test
+	@FAULTS_TABLE=docs/faults.md .venv/bin/pytest tests/faults $(ARGS)
+
+fuzz: ## throw random bodies and answers at the parsers for about five minutes
+	@scripts/bootstrap.sh test
+	@.venv/bin/pytest tests/fuzz --hypothesis-profile=long --timeout=600 $(ARGS)
+
+docs: ## write docs/gpu-server/ from the code
+	@scripts/bootstrap.sh test
+	@.venv/bin/python -m gpu_server.reference docs/gpu-server
 
 lint: ## check format, rules, types and shell scripts
 	@scripts/bootstrap.sh test lint

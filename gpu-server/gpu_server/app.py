@@ -9,9 +9,7 @@ from gpu_server.body import Receive
 from gpu_server.errors import ApiError
 from gpu_server.exchange import Exchange
 from gpu_server.relay import Relay, Scope, Send, send_error
-from gpu_server.routes import Route
-
-OPEN_PATHS = frozenset({"/health", "/metrics"})
+from gpu_server.routes import OPEN_PATHS, Route
 
 
 class App:

@@ -1,7 +1,7 @@
 """The control routes, on FastAPI: health, status, metrics, drain, resume, restart, logs (contract 2)."""
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from gpu_server.errors import ApiError
+from gpu_server.openapi import complete
 from gpu_server.output import RING_LINES
-from gpu_server.routes import MODE_OF
+from gpu_server.routes import MODE_OF, OPEN_PATHS, routes_for
 from gpu_server.states import Restart, StateName
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Accepted(BaseModel):
 
 def control_app(wrapper: "Wrapper") -> FastAPI:
     """Return the FastAPI app that controls `wrapper`."""
-    app = FastAPI(title="gpu-server", description="Control routes of one supervised llama-server.", redoc_url=None)
+    app = FastAPI(title="gpu-server", description="One supervised llama-server.", docs_url=None, redoc_url=None)
 
     @app.get("/health", responses={503: {"model": Health}})
     async def health(response: Response) -> Health:
@@ -98,7 +99,24 @@ def control_app(wrapper: "Wrapper") -> FastAPI:
         return PlainTextResponse("".join(f"{line}\n" for line in wrapper.ring.last(lines)))
 
     _add_error_shapes(app, wrapper)
+    _describe_all(app, wrapper)
     return app
+
+
+def _describe_all(app: FastAPI, wrapper: "Wrapper") -> None:
+    """Let /openapi.json tell of the proxied routes too, and of our errors in place of FastAPI's 422."""
+    of_control = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = of_control()
+            for operations in document["paths"].values():
+                for operation in operations.values():
+                    operation["responses"].pop("422", None)
+            app.openapi_schema = complete(document, routes_for(wrapper.settings.mode), OPEN_PATHS)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
 
 async def _lines(wrapper: "Wrapper", count: int) -> AsyncIterator[str]:
@@ -108,8 +126,9 @@ async def _lines(wrapper: "Wrapper", count: int) -> AsyncIterator[str]:
 
 def _add_error_shapes(app: FastAPI, wrapper: "Wrapper") -> None:
     async def http_error(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        return _json(ApiError(status, _explain(request, status, wrapper.settings.mode), _CODES.get(status, "error")))
+        status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
+        told = ApiError(status, _explain(request, status, wrapper.settings.mode), _CODES.get(status, "error"))
+        return _json(told, headers)  # a 405 carries Allow
 
     async def invalid(_request: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": ("",), "msg": str(error)}
@@ -132,5 +151,5 @@ def _explain(request: Request, status: int, mode: str) -> str:
     return f"there is no {path} on a gpu-server"
 
 
-def _json(error: ApiError) -> Response:
-    return Response(error.body(), status_code=error.status, media_type="application/json")
+def _json(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(error.body(), status_code=error.status, headers=headers, media_type="application/json")

@@ -32,6 +32,8 @@ _ALWAYS = {
     "/tokenize": Route("POST", "tokenize", takes_slot=False),
     "/detokenize": Route("POST", "detokenize", takes_slot=False),
 }
+# Routes that need no key.
+OPEN_PATHS = frozenset({"/health", "/metrics"})
 # Which mode serves a route: for the message to someone who asks the wrong server.
 MODE_OF = {path: mode for mode, routes in _BY_MODE.items() for path in routes}
 

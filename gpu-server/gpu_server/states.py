@@ -19,7 +19,8 @@ A snapshot's `phase` says how llama-server is; `draining` says whether new work 
 | any        | Stop                          | stopped, after Exited         | terminate, if one runs          |
 
 An observation that carries an older generation than the snapshot's is about a server that is gone: nothing happens.
-A quick death is one before readiness, or within `STABLE_S` after it; a requested restart never counts as one.
+A quick death is one before readiness, or within `STABLE_S` after it; a requested restart never counts as one, and a
+resume forgets those that were.
 """
 
 from dataclasses import dataclass, replace
@@ -59,11 +60,12 @@ class Cause(StrEnum):
     EXIT = "exit"  # it ended by itself, with a code
     SIGNAL = "signal"  # it was killed from outside, or crashed
     SPAWN = "spawn"  # it could not be started at all
-    NO_PROGRESS = "no_progress"
-    POLL_TIMEOUT = "poll_timeout"
+    NO_PROGRESS = "no_progress"  # work in flight, and neither bytes nor tokens for STALL_TIMEOUT_S
+    POLL_TIMEOUT = "poll_timeout"  # its /slots did not answer for STALL_TIMEOUT_S
     DEVICE_ERROR = "device_error"  # CUDA error or abort in its output
-    GPU_LOST = "gpu_lost"
-    REQUESTED = "requested"
+    GPU_LOST = "gpu_lost"  # NVML says so
+    XID = "xid"  # the driver reported an error of the card
+    REQUESTED = "requested"  # by POST /restart, or /resume during a drain's end
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,8 @@ class Snapshot:
     @property
     def state(self) -> StateName:
         """The state as /health, /status and the metrics give it (contract 3)."""
-        if self.draining and self.phase is not Phase.STOPPED:
-            return "draining"
+        if self.stopping or (self.draining and self.phase is not Phase.STOPPED):
+            return "draining"  # until the process is gone
         return self.phase.value
 
     @property
@@ -232,7 +234,7 @@ def _restart(now: Snapshot) -> Outcome:
 
 
 def _resume(now: Snapshot) -> Outcome:
-    back = replace(now, draining=False)
+    back = replace(now, draining=False, quick_deaths=0)  # someone looked after it: a fresh start
     if now.stopping:  # its end is under way; the next one follows as after a requested restart
         return Outcome(replace(back, stopping=False, phase=Phase.RESTARTING, killed_for=Cause.REQUESTED))
     return _spawn(back) if now.phase is Phase.STOPPED else Outcome(back)

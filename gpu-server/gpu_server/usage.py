@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
+_MOST = 2**53
 _KEPT_PIECES = 2  # usage and timings may come in two events
 
 
@@ -113,8 +114,13 @@ def _section(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _count(value: object) -> int:
-    return max(0, int(value)) if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    return int(value) if _is_sound(value) else 0
 
 
 def _time(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and value > 0 else None
+    return float(value) if _is_sound(value) else None
+
+
+def _is_sound(value: object) -> TypeGuard[int | float]:
+    """Say whether it is a figure that a counter can take: JSON also gives infinity, NaN and endless integers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MOST

@@ -49,7 +49,7 @@ class Wrapper:
         )
         self._meter = Meter(self.registry, settings.alias, routes, sources)
         self._relay = Relay(settings, self._upstream, self.supervisor, self.admission, progress, self._meter, sink)
-        self._gpu = GpuMonitor(settings.gpu_uuid, self._gpu_lost)
+        self._gpu = GpuMonitor(settings.gpu_uuid, self._gpu_fault)
         self.registry.register(self._gpu)
         self.app = App(self._relay, control_app(self), routes, settings.api_key.get_secret_value())
 
@@ -122,8 +122,11 @@ class Wrapper:
 
         return await spawn(argv, env, on_line)
 
-    def _gpu_lost(self) -> None:
-        self.supervisor.tell(Stalled(self.supervisor.snapshot.generation, Cause.GPU_LOST))
+    def _gpu_fault(self, cause: Cause) -> None:
+        now = self.supervisor.snapshot
+        if cause is Cause.XID and now.phase is not Phase.READY:
+            return  # an echo of the llama-server that died of it
+        self.supervisor.tell(Stalled(now.generation, cause))
 
     def _changed(self, before: Snapshot, outcome: Outcome) -> None:
         now = outcome.snapshot
@@ -133,6 +136,6 @@ class Wrapper:
             self.admission.shut()
         if now.phase in (Phase.FAILED, Phase.STOPPED):
             self.admission.turn_away(self._relay.unavailable)
-        if now.state != before.state or now.generation != before.generation:
-            lost_to = None if outcome.lost_to is None else outcome.lost_to.value
+        lost_to = None if outcome.lost_to is None else outcome.lost_to.value
+        if lost_to or now.state != before.state or now.generation != before.generation:
             self._sink.write("state", state=now.state, generation=now.generation, was=before.state, lost_to=lost_to)

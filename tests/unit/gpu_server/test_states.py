@@ -99,7 +99,7 @@ def test_drain_refuses_work_but_keeps_the_server_and_resume_ends_it() -> None:
 
 def test_stop_ends_it_and_nothing_follows() -> None:
     stopping = step(step(READY, Drain(), 0).snapshot, Stop(), 0)
-    assert (stopping.snapshot.state, stopping.action) == ("stopped", Action.TERMINATE)
+    assert (stopping.snapshot.state, stopping.action) == ("draining", Action.TERMINATE)
     gone = step(stopping.snapshot, Exited(1, -15), 1)
     assert (gone.snapshot.state, gone.lost_to, gone.snapshot.next_start) == ("stopped", None, None)
     assert step(gone.snapshot, Tick(), 1000).action is None
