@@ -45,7 +45,7 @@ class Supervised(Protocol):
 class Progress:
     """Signs of life of the work in flight, from the relay (bytes) and from the poll (tokens)."""
 
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = time.perf_counter  # the relay's
     waiting: int = 0  # requests that wait for llama-server now; those held up by a slow client are not among them
     last: float = 0.0
 
