@@ -1,23 +1,39 @@
-"""Whole answers out of streams, so that llama-server notices when their client leaves.
+"""What chats and completions are made into on their way to llama-server, so that it notices when their client leaves.
 
-llama-server drops the work on a stream 0.02 s after its connection closed, but looks only now and then whether the
-client of a whole answer is still there (measured: up to 12 s of a slot). So a chat or completion that is not to be
-streamed is asked for as a stream, and put together here into what llama-server would have answered: the same fields in
+llama-server drops the work on a stream 0.02 s after its connection closed, because writing to it fails. While it has
+nothing to write (in prefill, or all the time for an answer that is not streamed) it looks once a second at best, and
+not at all while other slots produce tokens: each of those starts that second anew. So it is always given something to
+write: every answer is asked for as a stream, with the progress of the prompt. The progress is taken out again, and a
+client that wants no stream gets the answer that llama-server would have given, put together here: the same fields in
 the same order with the same values.
 
-`streamed_form` is the only place where a request's body is changed: two fields are added at its end (llama-server takes
-the last of two equal keys), the rest stays byte for byte. Requests that use what is not put together here are passed
-through as they are.
+`form` is the only place where a request's body is changed: fields are added at its end (llama-server takes the last of
+two equal keys), the rest stays byte for byte. Requests that use what is not put together here go as they are.
 """
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
-ADDED = b'"stream":true,"stream_options":{"include_usage":true}}'
+from gpu_server.usage import Usage, read_usage
+
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+_PROGRESS = b'"return_progress":true}'
+_STREAM = b'"stream":true,"stream_options":{"include_usage":true},'
 _STREAM_ASKED = re.compile(rb'"stream"\s*:\s*true')
+_LEFT_ALONE = ("verbose", "return_progress")  # answers of these say more than is put together or taken out here
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_parse = json.JSONDecoder().raw_decode
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A request as llama-server gets it."""
+
+    body: bytes
+    assemble: bool  # the client wants no stream
+    changed: bool = True
 
 
 class IncompleteError(Exception):
@@ -33,13 +49,16 @@ class StreamError(Exception):
         super().__init__(body)
 
 
-def streamed_form(path: str, body: bytes) -> bytes | None:
-    """Return `body` with a stream asked for; None if it must go as it is.
+def form(path: str, body: bytes) -> Form | None:
+    """Return the form in which to ask for an answer; None if the body must go as it is.
 
-    That is so for other routes, for requests that want a stream already, and for `verbose` ones. A `"stream": true`
-    anywhere in the JSON counts: a false alarm costs only the quick cancelling.
+    That is so for other routes, and for a few fields, wherever in the JSON they are: a false alarm costs only the quick
+    cancelling. llama-server cuts log probabilities at a stop word in a whole answer, but has sent them in a stream.
     """
-    if path not in (CHAT, TEXT) or _STREAM_ASKED.search(body) or b'"verbose"' in body:
+    if path not in (CHAT, TEXT) or any(b'"%s"' % name.encode() in body for name in _LEFT_ALONE):
+        return None
+    streamed = _STREAM_ASKED.search(body) is not None
+    if not streamed and b'"stop"' in body and (b'"logprobs"' in body or b'"n_probs"' in body):
         return None
     if b"\\u" in body and _hides_a_field(body):
         return None
@@ -47,7 +66,8 @@ def streamed_form(path: str, body: bytes) -> bytes | None:
     if not end.endswith(b"}"):
         return None
     fields = end[:-1].rstrip()
-    return fields + (ADDED if fields.endswith(b"{") else b"," + ADDED)
+    comma = b"" if fields.endswith(b"{") else b","
+    return Form(b"".join((fields, comma, b"" if streamed else _STREAM, _PROGRESS)), assemble=not streamed)
 
 
 def _hides_a_field(body: bytes) -> bool:
@@ -56,7 +76,17 @@ def _hides_a_field(body: bytes) -> bool:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return True
-    return not isinstance(document, dict) or bool(document.get("stream")) or "verbose" in document
+    if not isinstance(document, dict):
+        return True
+    return any(name in document and b'"%s"' % name.encode() not in body for name in ("stream", "stop", *_LEFT_ALONE))
+
+
+def without_progress(events: bytes) -> bytes:
+    """Return whole `events` without those that only tell of the prompt's progress."""
+    if b'"prompt_progress":{' not in events:
+        return events
+    kept = [event for event in events.split(b"\n\n") if b'"prompt_progress":{' not in event]
+    return b"\n\n".join(kept)
 
 
 class Assembler:
@@ -76,16 +106,14 @@ class Assembler:
             StreamError: One of them is an error.
             IncompleteError: One of them is not understood.
         """
-        for line in events.split(b"\n"):
-            if not line.startswith(b"data: "):
-                continue
-            if line == b"data: [DONE]":
-                self._done = True
-                continue
-            try:
-                self._take(json.loads(line[6:]))
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-                raise IncompleteError(f"{error!r} in {line[:200]!r}") from error
+        try:
+            for line in events.decode().split("\n"):
+                if line == "data: [DONE]":
+                    self._done = True
+                elif line.startswith("data: "):
+                    self._take(_parse(line, 6)[0])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise IncompleteError(f"{error!r} in {events[:200]!r}") from error
 
     def _take(self, event: dict[str, Any] | None) -> None:
         if event is None:
@@ -93,6 +121,8 @@ class Assembler:
         if "error" in event:
             status = event["error"].get("code")
             raise StreamError(status if isinstance(status, int) and 400 <= status < 600 else 500, _utf8(event))
+        if "prompt_progress" in event:
+            return
         for part in event["choices"]:
             index = part["index"]
             choice = self._choices.get(index)
@@ -104,8 +134,8 @@ class Assembler:
         if "usage" in event:
             self._last[self._finished] = event
 
-    def answer(self) -> bytes:
-        """Return the body of the whole answer.
+    def answer(self) -> tuple[bytes, Usage | None]:
+        """Return the body of the whole answer, and what it cost.
 
         Raises:
             IncompleteError: Its end has not come.
@@ -126,7 +156,7 @@ class Assembler:
             "id": first["id"],
         }
         answer.update({name: value for name, value in first.items() if name not in answer})
-        return _utf8(answer)
+        return _utf8(answer), read_usage([answer])
 
 
 class _Choice:

@@ -6,6 +6,7 @@ transport travels in the scope's state, as `client`.
 
 import asyncio
 from collections.abc import Callable
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -15,25 +16,56 @@ class Client:
 
     __slots__ = ("_transport", "gone", "on_lost")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: "_Transport") -> None:
         self._transport = transport
         self.gone = False
         self.on_lost: Callable[[], None] | None = None
 
+    def hold_next(self) -> None:
+        """Keep the next write, an answer's head, to go out in one piece with the write that follows it."""
+        self._transport.hold_next()
+
     @property
     def unread(self) -> int:
         """Bytes that wait here because the client does not read them."""
-        return self._transport.get_write_buffer_size()
+        return self._transport.real.get_write_buffer_size()
 
     def cut_off(self) -> None:
         """Close the connection at once; what is unread is lost."""
-        self._transport.abort()
+        self._transport.real.abort()
 
     def lost(self) -> None:
         """Tell whoever works for it."""
         self.gone = True
         if self.on_lost is not None:
             self.on_lost()
+
+
+class _Transport:
+    """A transport that can hold one write back."""
+
+    def __init__(self, real: asyncio.Transport) -> None:
+        self.real = real
+        self._hold = False
+        self._held = b""
+
+    def hold_next(self) -> None:
+        """Keep the next write until another one follows."""
+        self._hold = True
+
+    def write(self, data: bytes) -> None:
+        """Write, or hold."""
+        if self._hold:
+            self._hold = False
+            self._held = data
+        elif self._held:
+            self.real.write(self._held + data)
+            self._held = b""
+        else:
+            self.real.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
 
 
 class ClientProtocol(HttpToolsProtocol):
@@ -43,8 +75,9 @@ class ClientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Put the connection where requests find it."""
-        super().connection_made(transport)
-        self._client = Client(transport)
+        holding = _Transport(transport)
+        super().connection_made(cast("asyncio.Transport", holding))
+        self._client = Client(holding)
         self.app_state = {**self.app_state, "client": self._client}
 
     def connection_lost(self, exc: Exception | None) -> None:

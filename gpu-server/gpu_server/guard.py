@@ -5,8 +5,8 @@
         data = await answer.read()
         guard.moved = time.perf_counter()             # something did
 
-A deadline a wait would cost a timer for every token. Instead a `Watch` looks at all guards ten times a second, and only
-while there are any; a token costs one clock reading.
+A deadline a wait would cost a timer for every token. Instead a `Watch` looks at all guards five times a second while
+there are any; a token costs one clock reading.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-TICK_S = 0.1
+TICK_S = 0.2
 
 
 class ClientGoneError(Exception):
@@ -30,6 +30,9 @@ class Client(Protocol):
     """What a guard needs of the client's connection."""
 
     on_lost: Callable[[], None] | None  # called once when it is lost
+
+    def hold_next(self) -> None:
+        """Keep the next write, to go out with the one after it."""
 
     @property
     def gone(self) -> bool:
@@ -70,15 +73,15 @@ class Guard:
     """Raises ClientGoneError, ClientStalledError or the reason given to `allow` in the block it guards."""
 
     __slots__ = (
-        "_cancelling", "_client", "_limit_s", "_reason", "_stall_s", "_stopped_for", "_task", "_unread", "_watch",
-        "moved", "sending",
+        "_cancelling", "_limit_s", "_reason", "_stall_s", "_stopped_for", "_task", "_unread", "_watch",
+        "client", "moved", "sending",
     )  # fmt: skip
 
     def __init__(self, watch: Watch, client: Client, stall_s: float) -> None:
         self.moved = 0.0
         self.sending = 0.0  # since when it is the client's turn, which must read within `stall_s`; 0: it is not
         self._watch = watch
-        self._client = client
+        self.client = client
         self._stall_s = stall_s
         self._limit_s: float | None = None
         self._reason: Callable[[], Exception] = TimeoutError
@@ -100,7 +103,7 @@ class Guard:
     def look(self, now: float) -> None:
         """End the work if its time is up."""
         if self.sending:
-            unread = self._client.unread
+            unread = self.client.unread
             if unread != self._unread:  # it read something
                 self._unread = unread
                 self.sending = now
@@ -113,18 +116,18 @@ class Guard:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a guard works inside a task only")
-        if self._client.gone:
+        if self.client.gone:
             raise ClientGoneError
         self._task: asyncio.Task[object] = task
         self._cancelling = task.cancelling()
-        self._client.on_lost = self._lost
+        self.client.on_lost = self._lost
         self._watch.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.on_lost = None
+        self.client.on_lost = None
         self._watch.remove(self)
         if self._stopped_for is not None and self._task.uncancel() <= self._cancelling:
             raise self._stopped_for from None

@@ -22,8 +22,8 @@ class Connection(asyncio.Protocol):
     """The answer under way: `status` and `headers` after `head`, then `read` until it gives nothing."""
 
     __slots__ = (
-        "_chunks", "_complete", "_failure", "_held", "_loop", "_parser", "_paused", "_transport", "_waiter",
-        "headers", "heard", "idle_since", "port", "status",
+        "_chunks", "_complete", "_failure", "_held", "_loop", "_parser", "_paused", "_reusable", "_transport",
+        "_waiter", "headers", "heard", "idle_since", "port", "status",
     )  # fmt: skip
 
     def __init__(self, port: int) -> None:
@@ -41,6 +41,7 @@ class Connection(asyncio.Protocol):
         self._held = 0
         self._paused = False
         self._complete = True
+        self._reusable = False
 
     def ask(self, request: bytes) -> None:
         """Send a whole request."""
@@ -86,11 +87,16 @@ class Connection(asyncio.Protocol):
 
     def rest(self) -> bool:
         """Make ready for the next request; False if the connection cannot take one."""
-        usable = self._complete and not self._chunks and self._failure is None and self._parser.should_keep_alive()
+        usable = self._complete and not self._chunks and self._failure is None and self._reusable
         self.status = 0
         self.headers = []
         self.idle_since = time.monotonic()
         return usable
+
+    @property
+    def ended(self) -> bool:
+        """Whether `read` would give nothing more."""
+        return self._complete and not self._chunks
 
     @property
     def open(self) -> bool:
@@ -160,3 +166,4 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Note the end."""
         self._complete = True
+        self._reusable = self._parser.should_keep_alive()  # known here only

@@ -86,7 +86,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     http = _HttpServer(
         uvicorn.Config(
             wrapper.app, http=ClientProtocol, loop="none", ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=2,
+            proxy_headers=False, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=2,
         )
     )  # fmt: skip
     signals: asyncio.Queue[int] = asyncio.Queue()

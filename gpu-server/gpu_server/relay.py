@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any
 
 from gpu_server.admission import Admission, QueueFullError
-from gpu_server.assembly import Assembler, IncompleteError, StreamError, streamed_form
+from gpu_server.assembly import Assembler, Form, IncompleteError, StreamError, form, without_progress
 from gpu_server.body import CHUNK_TIMEOUT_S, Receive, body_timeout, check_json, read_body
 from gpu_server.client import Client
 from gpu_server.errors import ApiError, in_openai_shape
@@ -45,6 +45,7 @@ _DROPPED = frozenset({
     b"transfer-encoding", b"content-length", b"date", b"server", b"process-start-time-unix",
 })  # fmt: skip
 _EVENT_STREAM = b"text/event-stream"
+_WHOLE = b"application/json; charset=utf-8"  # as llama-server says it
 _DEATH_NOTICED_S = 1.0  # how long a death may take to be noticed after its connections broke
 _CLIENT_CLOSED = 499  # nginx's status for a client that hung up; for the log only
 _PIECE_BYTES = 64 * 1024  # of a whole answer; between two, it is seen whether the client reads
@@ -108,7 +109,7 @@ class Relay:
             if exchange.streamed:
                 exchange.usage = exchange.tail.usage()
             self._meter.finish(exchange, ended)
-            self._sink.write("request", model=self._settings.alias, **exchange.log_fields(ended))
+            self._sink.write_soon("request", model=self._settings.alias, **exchange.log_fields(ended))
 
     async def idle(self) -> None:
         """Wait until no request is under way; the caller sets the deadline."""
@@ -226,9 +227,9 @@ class Relay:
         exchange.streamed = False
         guard.allow(self._settings.first_byte_timeout_s, lambda: self._timed_out(exchange))
         try:
-            as_stream = streamed_form(exchange.path, body)
-            if as_stream is None or not await self._assembled(exchange, headers, as_stream, send, guard):
-                await self._as_it_is(exchange, headers, body, send, guard)
+            asked = form(exchange.path, body)
+            if asked is None or not await self._ask(exchange, headers, asked, send, guard):
+                await self._ask(exchange, headers, Form(body, assemble=False, changed=False), send, guard)
         except IncompleteError as error:
             raise BrokenError(str(error)) from error
         finally:
@@ -241,45 +242,40 @@ class Relay:
             what = f"go on for {self._settings.stall_timeout_s:g} s (STALL_TIMEOUT_S)"
         return ApiError(504, f"the answer did not {what}", "upstream_timeout")
 
-    async def _as_it_is(self, exchange: Exchange, headers: HeaderList, body: bytes, send: Send, guard: Guard) -> None:
-        async with self._upstream.request(exchange.route.method, exchange.path, headers, body) as answer:
+    async def _ask(self, exchange: Exchange, headers: HeaderList, asked: Form, send: Send, guard: Guard) -> bool:
+        """Ask and answer; False if llama-server refused a request that was changed, and it must be asked as it came.
+
+        A refusal (400) has done no work, and so the client gets the very words that it would have got.
+        """
+        async with self._upstream.request(exchange.route.method, exchange.path, headers, asked.body) as answer:
             exchange.status = answer.status
             kept = _kept(answer.headers)
             if answer.status == 200 and dict(kept).get(b"content-type") == _EVENT_STREAM:
-                exchange.streamed = True
-                await self._stream(exchange, answer, kept, send, guard)
-            else:
-                await self._whole(exchange, await answer.read_all(), kept, send, guard)
+                if asked.assemble:
+                    await self._assembled(exchange, answer, send, guard)
+                else:
+                    exchange.streamed = True
+                    await self._stream(exchange, answer, kept, send, guard)
+                return True
+            whole = await answer.read_all()
+        if exchange.status == 400 and asked.changed:
+            return False
+        exchange.usage = from_body(whole) if exchange.status == 200 else None
+        await self._whole(exchange, whole, kept, send, guard)
+        return True
 
-    async def _assembled(
-        self, exchange: Exchange, headers: HeaderList, as_stream: bytes, send: Send, guard: Guard
-    ) -> bool:
-        """Ask for a stream and answer with the whole; False if llama-server refused, and the request must be repeated.
-
-        A refusal (400) has done no work, and asked as it came the request gets the very words it would have got.
-        """
+    async def _assembled(self, exchange: Exchange, answer: Connection, send: Send, guard: Guard) -> None:
         assembler = Assembler(exchange.path)
         events = Events()
-        async with self._upstream.request("POST", exchange.path, headers, as_stream) as answer:
-            exchange.status = answer.status
-            kept = _kept(answer.headers)
-            if answer.status != 200:
-                body = await answer.read_all()
-                if answer.status == 400:
-                    return False
-            else:
-                try:
-                    while piece := await answer.read():
-                        if complete := events.complete(piece):
-                            self._progress.touch()
-                            assembler.feed(complete)
-                    body = assembler.answer()
-                except StreamError as error:
-                    exchange.status, body = error.status, error.body
-        kept = [(name, value) for name, value in kept if name not in (b"content-type", b"x-accel-buffering")]
-        kept.append((b"content-type", b"application/json; charset=utf-8"))
-        await self._whole(exchange, body, kept, send, guard)
-        return True
+        try:
+            while piece := await answer.read():
+                if complete := events.complete(piece):
+                    self._progress.touch()
+                    assembler.feed(complete)
+            body, exchange.usage = assembler.answer()
+        except StreamError as error:
+            exchange.status, body = error.status, error.body
+        await self._whole(exchange, body, [(b"content-type", _WHOLE)], send, guard)
 
     async def _whole(self, exchange: Exchange, body: bytes, headers: HeaderList, send: Send, guard: Guard) -> None:
         self._progress.touch()
@@ -289,12 +285,11 @@ class Relay:
             exchange.outcome = "bad_request" if exchange.status < 500 else "upstream_error"
         else:
             exchange.outcome = "ok"
-            exchange.usage = from_body(body)
         headers.append((b"content-length", b"%d" % len(body)))
         exchange.first_byte = exchange.last_byte = guard.sending = time.perf_counter()
         self._progress.waiting -= 1
         try:
-            await self._start(exchange, headers, send)
+            await self._start(exchange, headers, send, guard)
             last = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
             for at in range(0, last, _PIECE_BYTES):
                 await send({"type": "http.response.body", "body": body[at : at + _PIECE_BYTES], "more_body": True})
@@ -309,19 +304,25 @@ class Relay:
         """Pass whole events on as they come; the beginning of one waits for its end, so that an error can follow it."""
         progress, clock = self._progress, time.perf_counter
         events = Events()
+        chunk = b""
         while piece := await answer.read():
             chunk = events.complete(piece)
+            if exchange.first_byte is None:
+                progress.touch()
+                chunk = without_progress(chunk)
             if not chunk:
                 continue
             now = clock()
+            exchange.bytes_out += len(chunk)
             if exchange.first_byte is None:
                 exchange.first_byte = now
                 guard.allow(self._settings.stall_timeout_s + _STALL_MARGIN_S, lambda: self._timed_out(exchange))
-                await self._start(exchange, headers, send)
+                await self._start(exchange, headers, send, guard)
             if carries_data(chunk):
                 exchange.last_byte = guard.moved = progress.last = now
                 exchange.tail.see(chunk)
-            exchange.bytes_out += len(chunk)
+            if answer.ended:
+                break  # the end goes out with the last events
             progress.waiting -= 1
             guard.sending = now
             try:
@@ -329,16 +330,18 @@ class Relay:
             finally:
                 progress.waiting += 1
                 guard.sending = 0.0
+            chunk = b""
             held_up = clock() - now
             guard.moved += held_up  # a slow client is not llama-server's doing
             progress.last += held_up
         if exchange.first_byte is None:
-            await self._start(exchange, headers, send)
+            await self._start(exchange, headers, send, guard)
         guard.sending = clock()
-        await send({"type": "http.response.body", "body": events.rest})
+        await send({"type": "http.response.body", "body": chunk + events.rest})
         exchange.outcome = "ok"
 
-    async def _start(self, exchange: Exchange, headers: HeaderList, send: Send) -> None:
+    async def _start(self, exchange: Exchange, headers: HeaderList, send: Send, guard: Guard) -> None:
+        guard.client.hold_next()
         headers = [*headers, (b"x-request-id", exchange.request_id), *self.load_headers()]
         await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
 

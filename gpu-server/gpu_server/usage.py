@@ -69,8 +69,10 @@ class StreamTail:
     def usage(self) -> Usage | None:
         """Return what the stream said of its cost."""
         lines = b"\n".join(self._pieces).split(b"\n")
-        data = [line[5:].strip() for line in lines if line.startswith(b"data:")]
-        return read_usage(_objects(data[-4:]))
+        told = [
+            line[5:] for line in lines if line.startswith(b"data:") and (b'"timings"' in line or b'"usage"' in line)
+        ]
+        return read_usage(_objects(told[-_KEPT_PIECES:]))
 
 
 class Rate:
@@ -99,7 +101,7 @@ def _objects(texts: list[bytes]) -> list[dict[str, Any]]:
     found = []
     for text in texts:
         try:
-            document = json.loads(text)
+            document = json.loads(text.decode())
         except (ValueError, RecursionError):
             continue  # [DONE], or not ours to understand
         if isinstance(document, dict):
