@@ -5,10 +5,16 @@ transport travels in the scope's state, as `client`.
 """
 
 import asyncio
+import fcntl
+import socket
+import struct
+import termios
 from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Client:
@@ -27,11 +33,18 @@ class Client:
 
     @property
     def unread(self) -> int:
-        """Bytes that wait here because the client does not read them."""
-        return self._transport.real.get_write_buffer_size()
+        """Bytes that wait here because the client does not read them, those in the kernel's buffer included."""
+        connection = self._transport.real.get_extra_info("socket")
+        try:
+            (in_kernel,) = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4))
+        except OSError:
+            in_kernel = 0  # it is being closed
+        return self._transport.real.get_write_buffer_size() + int(in_kernel)
 
     def cut_off(self) -> None:
-        """Close the connection at once; what is unread is lost."""
+        """Reset the connection; what is unread is lost, also what the kernel holds."""
+        connection = self._transport.real.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.real.abort()
 
     def lost(self) -> None:
