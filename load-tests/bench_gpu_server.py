@@ -51,7 +51,9 @@ def event(content: str | None, **more: object) -> bytes:
 
 
 USAGE = {
-    "usage": {"completion_tokens": 8, "prompt_tokens": 33, "total_tokens": 41, "prompt_tokens_details": {"cached_tokens": 0}},
+    "usage": {
+        "completion_tokens": 8, "prompt_tokens": 33, "total_tokens": 41, "prompt_tokens_details": {"cached_tokens": 0},
+    },
     "timings": {"cache_n": 0, "prompt_n": 33, "prompt_ms": 18.7, "predicted_n": 8, "predicted_ms": 78.35},
 }  # fmt: skip
 TOKEN, LAST = event(" token"), event(None, **USAGE)
@@ -288,13 +290,15 @@ class Load:
     requests: int
     path: str = "/v1/chat/completions"
     tokens: int = 0  # with them, CPU is given for each token
+    direct_body: dict[str, object] | None = None  # what is asked of the fake itself, if not the same
     cpu_s: list[float] = field(default_factory=list)  # of the wrapper, each round
     direct_s: list[float] = field(default_factory=list)  # each request
     through_s: list[float] = field(default_factory=list)
 
     def round(self, server: Server) -> None:
         """Run it directly, then through the wrapper."""
-        self.direct_s += asyncio.run(load(server.fake_port, self.path, self.body, self.connections, self.requests))
+        body = self.direct_body or self.body
+        self.direct_s += asyncio.run(load(server.fake_port, self.path, body, self.connections, self.requests))
         before = server.cpu_s()
         self.through_s += asyncio.run(load(server.port, self.path, self.body, self.connections, self.requests))
         self.cpu_s.append(server.cpu_s() - before)
@@ -304,6 +308,7 @@ class Load:
         units = self.connections * self.requests * max(1, self.tokens)
         direct, through = sorted(self.direct_s), sorted(self.through_s)
         return {
+            "tokens": self.tokens,
             "cpu_us": statistics.median(self.cpu_s) / units * 1e6,
             "direct_p50_ms": statistics.median(direct) * 1e3,
             "through_p50_ms": statistics.median(through) * 1e3,
@@ -317,23 +322,25 @@ def loads(scale: float) -> list[Load]:
     count = max(1, int(250 * scale))
     chat = {"messages": [{"role": "user", "content": "Say hello."}]}
     stream = {**chat, "stream": True}
+    full, paced = {"bench_tokens": 4000}, {"bench_tokens": 150, "bench_pace_s": PACE_S}
     return [
-        Load("whole answer, passed through", {"input": "Say hello."}, 8, count, path="/v1/responses"),
-        Load("chat of 8 tokens, streamed", stream, 8, count),
-        Load("chat of 8 tokens, whole (put together from a stream)", chat, 8, count),
-        Load("one at a time: chat of 8 tokens, streamed", stream, 1, 2 * count),
-        Load("a token, 8 streams at full speed", {**stream, "bench_tokens": 4000}, 8, 2, tokens=4000),
-        Load("a token, 16 streams of 50 tok/s", {**stream, "bench_tokens": 150, "bench_pace_s": PACE_S}, 16, 1, tokens=150),
-        Load("a token, 1 stream of 50 tok/s", {**stream, "bench_tokens": 250, "bench_pace_s": PACE_S}, 1, 1, tokens=250),
-        Load("a token of a whole chat (put together), 8 at full speed", {**chat, "bench_tokens": 1000}, 8, 2, tokens=1000),
-    ]  # fmt: skip
+        Load("a whole answer, passed through", {"input": "Say hello."}, 8, count, path="/v1/responses"),
+        Load("a chat of 8 tokens, streamed", stream, 8, count),
+        Load("a chat of 8 tokens, whole (put together)", chat, 8, count, direct_body=stream),
+        Load("the same, one at a time: passed through", {"input": "Say hello."}, 1, 2 * count, path="/v1/responses"),
+        Load("the same, one at a time: streamed", stream, 1, 2 * count),
+        Load("a token, 8 streams at full speed", {**stream, **full}, 8, 2, tokens=4000),
+        Load("a token of a whole chat (put together), 8 at full speed", {**chat, **full}, 8, 1, tokens=4000),
+        Load("a token, 16 streams of 50 tok/s", {**stream, **paced}, 16, 1, tokens=150),
+        Load("a token, 1 stream of 50 tok/s", {**stream, **paced, "bench_tokens": 400}, 1, 1, tokens=400),
+    ]
 
 
 def metric_costs() -> dict[str, float]:
     """Return what the parts of the accounting of one request cost, in us, called in this process."""
     import io
 
-    from prometheus_client import CollectorRegistry, Counter, Histogram
+    from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
     from gpu_server.admission import Admission
     from gpu_server.exchange import Exchange
@@ -357,6 +364,9 @@ def metric_costs() -> dict[str, float]:
     histogram = Histogram("a_seconds", "", registry=None, buckets=[0.01 * 2**n for n in range(16)])
     counter = Counter("b_total", "", ("outcome",), registry=None)
 
+    def log() -> None:
+        sink.write("request", model="chat", **exchange.log_fields(ended))
+
     def cost_us(call: Callable[[], object], count: int = 20000) -> float:
         best = []
         for _ in range(5):
@@ -372,8 +382,8 @@ def metric_costs() -> dict[str, float]:
         "of these: requests by outcome": cost_us(lambda: counter.labels("ok").inc()),
         "usage and timings, read from the stream's end": cost_us(exchange.tail.usage),
         "looking for usage, a token": cost_us(lambda: exchange.tail.see(TOKEN)),
-        "the line of the request log": cost_us(lambda: sink.write("request", model="chat", **exchange.log_fields(ended))),
-        "a scrape of /metrics (each one)": cost_us(lambda: __import__("prometheus_client").generate_latest(registry), 500),
+        "the line of the request log": cost_us(log),
+        "a scrape of /metrics (each one)": cost_us(lambda: generate_latest(registry), 500),
     }  # fmt: skip
 
 
@@ -386,6 +396,9 @@ def table(result: dict[str, Any]) -> str:
     for title, figures in result["loads"].items():
         direct, through = figures["direct_p50_ms"], figures["through_p50_ms"]
         tail = figures["through_p99_ms"] - figures["direct_p99_ms"]
+        if figures["tokens"]:
+            rows.append(f"| {title} | {figures['cpu_us']:.1f} us | | | | | |")
+            continue
         rows.append(
             f"| {title} | {figures['cpu_us']:.1f} us | {direct:.2f} ms | {through:.2f} ms | {through - direct:+.2f} ms "
             f"| {tail:+.2f} ms | {through / direct:.2f} x |"
