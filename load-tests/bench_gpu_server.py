@@ -27,10 +27,13 @@ from typing import Annotated, Any
 import httptools
 import psutil
 import typer
+import uvicorn
 import uvloop
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+EMPTY_TITLE = "the floor: an empty ASGI app on uvicorn alone"
+EMPTY_FLAG = "--serve-empty-app"
 PACE_S = 0.02  # 50 tokens per second
 READY_TIMEOUT_S = 30
 ROUND_TIMEOUT_S = 120
@@ -76,7 +79,7 @@ class FakeLlama(asyncio.Protocol):
         self.can_write = asyncio.Event()
         self.can_write.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         """End."""
         self.can_write.set()
         if self.task is not None:
@@ -181,7 +184,7 @@ class Client(asyncio.Protocol):
         if self.left == 0 or (self.left is None and self.tail == b"0\r\n\r\n"):
             self.done.set_result(None)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         """Fail the request under way."""
         if hasattr(self, "done") and not self.done.done():
             self.done.set_exception(ConnectionError("the connection was closed"))
@@ -277,6 +280,39 @@ def ready(port: int) -> bool:
         return False
 
 
+async def empty_app(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+    """Answer as little as an ASGI app can: the floor under any that uvicorn serves."""
+    await receive()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(WHOLE))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": WHOLE})
+
+
+def serve_empty_app(port: int) -> None:
+    """Serve it as gpu-server is served."""
+    uvicorn.run(
+        empty_app, host="127.0.0.1", port=port, http="httptools", loop="uvloop", lifespan="off", access_log=False,
+        log_config=None, proxy_headers=False, server_header=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def bare_uvicorn() -> Iterator[Server]:
+    """Run the empty app in a process of its own."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, str(Path(__file__).resolve()), EMPTY_FLAG, str(port)])
+    try:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not ready(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit("uvicorn did not become ready")
+            time.sleep(0.1)
+        yield Server(psutil.Process(process.pid), port, port)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 # The measuring
 
 
@@ -324,6 +360,7 @@ def loads(scale: float) -> list[Load]:
     stream = {**chat, "stream": True}
     full, paced = {"bench_tokens": 4000}, {"bench_tokens": 150, "bench_pace_s": PACE_S}
     return [
+        Load(EMPTY_TITLE, {"input": "Say hello."}, 8, 2 * count),
         Load("a whole answer, passed through", {"input": "Say hello."}, 8, count, path="/v1/responses"),
         Load("a chat of 8 tokens, streamed", stream, 8, count),
         Load("a chat of 8 tokens, whole (put together)", chat, 8, count, direct_body=stream),
@@ -396,7 +433,7 @@ def table(result: dict[str, Any]) -> str:
     for title, figures in result["loads"].items():
         direct, through = figures["direct_p50_ms"], figures["through_p50_ms"]
         tail = figures["through_p99_ms"] - figures["direct_p99_ms"]
-        if figures["tokens"]:
+        if figures["tokens"] or title == EMPTY_TITLE:
             rows.append(f"| {title} | {figures['cpu_us']:.1f} us | | | | | |")
             continue
         rows.append(
@@ -423,9 +460,10 @@ def main(
     with tempfile.TemporaryDirectory(prefix="bench-gpu-server-") as folder, gpu_server(Path(folder)) as server:
         for kind in kinds:
             asyncio.run(load(server.port, kind.path, {**kind.body, "bench_pace_s": 0}, kind.connections, 1))  # warm
-        for _ in range(rounds):
-            for kind in kinds:
-                kind.round(server)
+        with bare_uvicorn() as bare:
+            for _ in range(rounds):
+                for kind in kinds:
+                    kind.round(bare if kind.title == EMPTY_TITLE else server)
         result["memory_mib"] = server.process.memory_info().rss / 2**20
         before = server.cpu_s()
         time.sleep(idle_s)
@@ -440,7 +478,9 @@ def main(
 
 
 if __name__ == "__main__":
-    if "--model" in sys.argv:  # called by the wrapper, as its llama-server
+    if EMPTY_FLAG in sys.argv:
+        serve_empty_app(int(sys.argv[-1]))
+    elif "--model" in sys.argv:  # called by the wrapper, as its llama-server
         uvloop.run(serve_fake(int(sys.argv[sys.argv.index("--port") + 1])))
     else:
         typer.run(main)
