@@ -280,7 +280,7 @@ def ready(port: int) -> bool:
         return False
 
 
-async def empty_app(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+async def empty_app(_scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
     """Answer as little as an ASGI app can: the floor under any that uvicorn serves."""
     await receive()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(WHOLE))]

@@ -19,9 +19,11 @@ from typing import Any
 from gpu_server.usage import Usage, read_usage
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
-_PROGRESS = b'"return_progress":true}'
+PROGRESS = b'"prompt_progress":{'  # in an event; in a text its quotes are escaped
+_ASK_PROGRESS = b'"return_progress":true}'
 _STREAM = b'"stream":true,"stream_options":{"include_usage":true},'
 _STREAM_ASKED = re.compile(rb'"stream"\s*:\s*true')
+_SEVERAL_PROMPTS = re.compile(rb'"prompt"\s*:\s*\[')
 _LEFT_ALONE = ("verbose", "return_progress")  # answers of these say more than is put together or taken out here
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _parse = json.JSONDecoder().raw_decode
@@ -60,6 +62,8 @@ def form(path: str, body: bytes) -> Form | None:
     streamed = _STREAM_ASKED.search(body) is not None
     if not streamed and b'"stop"' in body and (b'"logprobs"' in body or b'"n_probs"' in body):
         return None
+    if streamed and _SEVERAL_PROMPTS.search(body):
+        return None  # their streams begin with an event (`null`) that asking for progress would take away
     if b"\\u" in body and _hides_a_field(body):
         return None
     end = body.rstrip()
@@ -67,7 +71,7 @@ def form(path: str, body: bytes) -> Form | None:
         return None
     fields = end[:-1].rstrip()
     comma = b"" if fields.endswith(b"{") else b","
-    return Form(b"".join((fields, comma, b"" if streamed else _STREAM, _PROGRESS)), assemble=not streamed)
+    return Form(b"".join((fields, comma, b"" if streamed else _STREAM, _ASK_PROGRESS)), assemble=not streamed)
 
 
 def _hides_a_field(body: bytes) -> bool:
@@ -83,9 +87,7 @@ def _hides_a_field(body: bytes) -> bool:
 
 def without_progress(events: bytes) -> bytes:
     """Return whole `events` without those that only tell of the prompt's progress."""
-    if b'"prompt_progress":{' not in events:
-        return events
-    kept = [event for event in events.split(b"\n\n") if b'"prompt_progress":{' not in event]
+    kept = [event for event in events.split(b"\n\n") if PROGRESS not in event]
     return b"\n\n".join(kept)
 
 

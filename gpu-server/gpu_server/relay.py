@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any
 
 from gpu_server.admission import Admission, QueueFullError
-from gpu_server.assembly import Assembler, Form, IncompleteError, StreamError, form, without_progress
+from gpu_server.assembly import PROGRESS, Assembler, Form, IncompleteError, StreamError, form, without_progress
 from gpu_server.body import CHUNK_TIMEOUT_S, Receive, body_timeout, check_json, read_body
 from gpu_server.client import Client
 from gpu_server.errors import ApiError, in_openai_shape
@@ -255,7 +255,7 @@ class Relay:
                     await self._assembled(exchange, answer, send, guard)
                 else:
                     exchange.streamed = True
-                    await self._stream(exchange, answer, kept, send, guard)
+                    await self._stream(exchange, answer, kept, asked, send, guard)
                 return True
             whole = await answer.read_all()
         if exchange.status == 400 and asked.changed:
@@ -269,7 +269,8 @@ class Relay:
         events = Events()
         try:
             while piece := await answer.read():
-                if complete := events.complete(piece):
+                complete = events.complete(piece)
+                if complete and carries_data(complete):
                     self._progress.touch()
                     assembler.feed(complete)
             body, exchange.usage = assembler.answer()
@@ -299,7 +300,7 @@ class Relay:
         exchange.bytes_out = len(body)
 
     async def _stream(
-        self, exchange: Exchange, answer: Connection, headers: HeaderList, send: Send, guard: Guard
+        self, exchange: Exchange, answer: Connection, headers: HeaderList, asked: Form, send: Send, guard: Guard
     ) -> None:
         """Pass whole events on as they come; the beginning of one waits for its end, so that an error can follow it."""
         progress, clock = self._progress, time.perf_counter
@@ -307,7 +308,7 @@ class Relay:
         chunk = b""
         while piece := await answer.read():
             chunk = events.complete(piece)
-            if exchange.first_byte is None:
+            if asked.changed and PROGRESS in chunk:
                 progress.touch()
                 chunk = without_progress(chunk)
             if not chunk:

@@ -100,6 +100,27 @@ def test_a_completion_is_what_llama_server_would_have_answered(
     check_same(server, direct, "/v1/completions", body)
 
 
+STREAMS: list[tuple[str, dict[str, object]]] = [
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "word " * 900}]}),
+    ("/v1/completions", {"prompt": "word " * 900}),
+    ("/v1/completions", {"prompt": ["Once", "word " * 900]}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), STREAMS)
+def test_the_prompts_progress_is_not_seen_in_a_stream(
+    server: GpuServer, direct: httpx.Client, path: str, body: dict[str, object]
+) -> None:
+    body = {**body, "max_tokens": 4, "temperature": 0, "stream": True, "cache_prompt": False}
+
+    def events(client: httpx.Client) -> list[str]:
+        return sorted(but_for_chance(client.post(path, json=body).text).split("\n\n"))  # two prompts come mixed
+
+    relayed = events(server.client)
+    assert relayed == events(direct)
+    assert len(relayed) >= 4
+
+
 @pytest.mark.parametrize("body", [b'{"messages":[]}}', b"{} {}", b'{"messages":[1,}'])
 def test_a_broken_body_gets_llama_servers_own_words(server: GpuServer, direct: httpx.Client, body: bytes) -> None:
     relayed = server.client.post("/v1/chat/completions", content=body)

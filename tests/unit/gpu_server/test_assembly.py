@@ -150,6 +150,7 @@ def test_a_stream_is_asked_for_without_touching_the_rest(body: bytes, asked: dic
     [
         (CHAT, b'{"\\u0073tream": true}'),
         (CHAT, b'{"return_progress": true}'),
+        (TEXT, b'{"prompt": ["a", "b"], "stream": true}'),
         (CHAT, b'{"logprobs": true, "stop": "x"}'),
         (CHAT, b'{"logprobs": true, "\\u0073top": "x"}'),
         (CHAT, b'{"verbose": true}'),
