@@ -77,6 +77,7 @@ format: ## put the code into its format
 bench: ## measure start, stop, first token and memory; prints a table, writes bench-results/
 	@scripts/bootstrap.sh test
 	@.venv/bin/python load-tests/bench_farm.py $(ARGS)
+	@.venv/bin/python load-tests/bench_gpu_server.py
 
 lock: ## renew uv.lock from the pyproject files
 	@scripts/bootstrap.sh

@@ -38,7 +38,7 @@ class App:
             error = ApiError(405, f"{path} takes {route.method} only", "method_not_allowed")
             await send_error(error, send, [(b"allow", route.method.encode())])
         else:
-            await self._relay.serve(Exchange(route, path, headers), headers, receive, send)
+            await self._relay.serve(Exchange(route, path, headers), headers, receive, send, scope["state"]["client"])
 
     def _may_enter(self, headers: Mapping[bytes, bytes]) -> bool:
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")

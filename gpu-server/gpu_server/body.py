@@ -1,26 +1,29 @@
 """Request bodies: read within a limit, looked at for what must not reach llama-server, never rewritten."""
 
-import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from gpu_server.errors import ApiError
+from gpu_server.guard import ClientGoneError
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 CHUNK_TIMEOUT_S = 30.0
 _MEDIA_KEYS = frozenset({"image_url", "audio_url", "video_url", "file_url"})
 
 
-class ClientGoneError(Exception):
-    """The client hung up."""
+class Mover(Protocol):
+    """Who is told that the body goes on; a `Guard`."""
+
+    moved: float
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
-    """Return the request's body.
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int, guard: Mover) -> bytes:
+    """Return the request's body; `guard` ends the wait for it.
 
     Raises:
-        ApiError: Over `limit` bytes (413, before it is read where its length is announced), encoded, or too slow.
+        ApiError: Over `limit` bytes (413, before it is read where its length is announced), or encoded.
         ClientGoneError: The client hung up.
     """
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -32,11 +35,8 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
     size = 0
     more = True
     while more:
-        try:
-            async with asyncio.timeout(CHUNK_TIMEOUT_S):
-                message = await receive()
-        except TimeoutError:
-            raise ApiError(400, f"the body did not come within {CHUNK_TIMEOUT_S:.0f} s", "body_timeout") from None
+        message = await receive()
+        guard.moved = time.perf_counter()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         chunk = message.get("body", b"")
@@ -46,6 +46,11 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
         chunks.append(chunk)
         more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+def body_timeout() -> ApiError:
+    """Return the error for a body that stopped coming."""
+    return ApiError(400, f"the body did not come within {CHUNK_TIMEOUT_S:.0f} s", "body_timeout")
 
 
 def too_large(limit: int) -> ApiError:

@@ -74,6 +74,7 @@ FLAGS = (
     Flag(("--cache-type-k", "-ctk"), _one_of(get_args(CacheType)), "cache_type_k"),
     Flag(("--cache-type-v", "-ctv"), _one_of(get_args(CacheType)), "cache_type_v"),
     Flag(("--cache-reuse",), _integer(0), "n_cache_reuse"),
+    Flag(("--chat-template",), str, "chat_template"),
     Flag(("--cache-ram", "-cram"), _integer(-1), "cache_ram_mib"),
     Flag(("--flash-attn", "-fa"), _one_of(SWITCH_WORDS), "flash_attn_type"),
     Flag(("--pooling",), _one_of(POOLINGS), "pooling_type"),

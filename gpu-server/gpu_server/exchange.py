@@ -1,5 +1,6 @@
 """One proxied request, from its arrival to its last byte: what the request log and the metrics are made of."""
 
+import itertools
 import re
 import secrets
 import time
@@ -8,6 +9,9 @@ from collections.abc import Mapping
 from gpu_server.routes import Route
 from gpu_server.usage import StreamTail, Usage
 
+_PROCESS = secrets.token_hex(8).encode()  # asking the kernel for chance once is enough: with a number it is unique
+_numbers = itertools.count(1)
+_KEY_HASH = re.compile(rb"[0-9A-Fa-f]{8,128}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -15,13 +19,15 @@ class Exchange:
     """Times are `time.perf_counter()` seconds; None is what did not happen."""
 
     __slots__ = (
-        "bytes_out", "entered", "first_byte", "last_byte", "outcome", "path", "request_id", "route",
+        "bytes_out", "entered", "first_byte", "key_hash", "last_byte", "outcome", "path", "request_id", "route",
         "started", "status", "streamed", "tail", "usage",
     )  # fmt: skip
 
     def __init__(self, route: Route, path: str, headers: Mapping[bytes, bytes]) -> None:
         given = headers.get(b"x-request-id", b"")
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16).encode()
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else b"%s-%x" % (_PROCESS, next(_numbers))
+        key_hash = headers.get(b"x-corral-key-hash", b"")
+        self.key_hash = key_hash.decode() if _KEY_HASH.fullmatch(key_hash) else None
         self.route = route
         self.path = path
         self.started = time.perf_counter()
@@ -60,6 +66,7 @@ class Exchange:
         usage = self.usage
         return {
             "id": self.request_id.decode(),
+            "key": self.key_hash,
             "path": self.path,
             "status": self.status,
             "outcome": self.outcome,

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import uvicorn
 import uvloop
 
+from gpu_server.client import ClientProtocol
 from gpu_server.engine import find_engine
 from gpu_server.output import LogHandler, LogSink
 from gpu_server.settings import Settings, SettingsError, describe, load
@@ -84,8 +85,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     wrapper = Wrapper(settings, engine, sink)
     http = _HttpServer(
         uvicorn.Config(
-            wrapper.app, http="httptools", loop="none", ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=2,
+            wrapper.app, http=ClientProtocol, loop="none", ws="none", lifespan="off", log_config=None, access_log=False,
+            proxy_headers=False, server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=2,
         )
     )  # fmt: skip
     signals: asyncio.Queue[int] = asyncio.Queue()

@@ -1,6 +1,7 @@
 """What the wrapper and its llama-server say: log lines on stdout, and the last lines of the child for `GET /logs`."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
@@ -10,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 RING_LINES = 2000
+_FLUSH_S = 0.2
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class LogSink:
@@ -19,25 +22,40 @@ class LogSink:
         self._server = server
         self._json = log_format == "json"
         self._stream = stream or sys.stdout
+        self._flushing: asyncio.TimerHandle | None = None
 
     def write(self, event: str, **fields: object) -> None:
         """Write one line: what happened and its fields; fields that are None are left out."""
-        kept = {name: value for name, value in fields.items() if value is not None}
+        self._put(event, fields)
+        self._flush()
+
+    def write_soon(self, event: str, **fields: object) -> None:
+        """As `write`, but lines that come within 0.2 s go out together; needs a running event loop."""
+        self._put(event, fields)
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(_FLUSH_S, self._flush)
+
+    def _put(self, event: str, fields: dict[str, object]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        kept = {name: value for name, value in fields.items() if value is not None}
         if self._json:
-            line = json.dumps({"time": now, "server": self._server, "event": event, **kept}, ensure_ascii=False)
+            line = _encode({"time": now, "server": self._server, "event": event, **kept})
         else:
             words = " ".join(f"{name}={value}" for name, value in kept.items() if name != "line")
             line = f"{now} {self._server} {event} {words}{kept.get('line', '')}".rstrip()
-        try:
+        with contextlib.suppress(BrokenPipeError, ValueError):  # whoever read our output is gone; serving goes on
             self._stream.write(line + "\n")
+
+    def _flush(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        with contextlib.suppress(BrokenPipeError, ValueError):
             self._stream.flush()
-        except (BrokenPipeError, ValueError):
-            pass  # whoever read our output is gone; serving goes on
 
 
 class LogHandler(logging.Handler):
-    """Sends the standard library's log records (uvicorn, asyncio, aiohttp) to a `LogSink`."""
+    """Sends the standard library's log records (uvicorn, asyncio) to a `LogSink`."""
 
     def __init__(self, sink: LogSink) -> None:
         super().__init__(logging.WARNING)

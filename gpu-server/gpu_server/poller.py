@@ -4,6 +4,7 @@ llama-server answers /slots and /metrics between two decode steps, so they can h
 this loop asks; /status and scrapes read its last answer.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class Supervised(Protocol):
 class Progress:
     """Signs of life of the work in flight, from the relay (bytes) and from the poll (tokens)."""
 
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = time.perf_counter  # the relay's
     waiting: int = 0  # requests that wait for llama-server now; those held up by a slow client are not among them
     last: float = 0.0
 
@@ -64,9 +65,36 @@ class Reading:
     build: str | None = None
 
 
-def stall_cause(at: float, progress: Progress, last_answer: float, timeout_s: float) -> Cause | None:
-    """Say whether llama-server is stuck: work waits and nothing moved, or it does not answer, for `timeout_s`."""
-    if progress.waiting and at - progress.last > timeout_s:
+class SlotWatch:
+    """Since when each slot that produces tokens stands still.
+
+    A slot in prefill may rightly wait for the prompts of others; one that decodes gets a token with every batch, so
+    that one that gets none is stuck, however busy the others are.
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[object, tuple[object, float]] = {}
+
+    def see(self, slots: list[dict[str, Any]], at: float) -> None:
+        """Take an answer of /slots, got at `at`."""
+        before, self._slots = self._slots, {}
+        for slot in slots:
+            marks = _marks(slot)
+            if slot.get("is_processing") and marks[-1]:
+                known = before.get(slot.get("id"))
+                self._slots[slot.get("id")] = known if known is not None and known[0] == marks else (marks, at)
+
+    @property
+    def oldest(self) -> float:
+        """When the slot that stands still for longest moved last; infinity if none produces tokens."""
+        return min((moved for _, moved in self._slots.values()), default=math.inf)
+
+
+def stall_cause(
+    at: float, progress: Progress, last_answer: float, timeout_s: float, oldest_slot: float = math.inf
+) -> Cause | None:
+    """Say whether llama-server is stuck: for `timeout_s` work waited and nothing moved, or one slot, or no answer."""
+    if (progress.waiting and at - progress.last > timeout_s) or at - oldest_slot > timeout_s:
         return Cause.NO_PROGRESS
     if at - last_answer > timeout_s:
         return Cause.POLL_TIMEOUT
@@ -98,6 +126,7 @@ class Poller:
         self._answer_timeout_s = min(ANSWER_TIMEOUT_S, stall_timeout_s)
         self._last_answer = 0.0
         self._seen_slots: object = None
+        self._slot_watch = SlotWatch()
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -118,6 +147,7 @@ class Poller:
         props = await self._source.document("/props", ANSWER_TIMEOUT_S)
         build = str(props.get("build_info") or "") if isinstance(props, dict) else ""
         self.reading = Reading(build=build or None)
+        self._slot_watch = SlotWatch()
         self._last_answer = self._progress.clock()
         self._progress.touch()
         self._supervisor.tell(Healthy(generation))
@@ -128,16 +158,17 @@ class Poller:
         at = self._progress.clock()
         if isinstance(slots, list):
             self._last_answer = at
-            await self._note(slots)
-        cause = stall_cause(at, self._progress, self._last_answer, self._stall_timeout_s)
+            await self._note(slots, at)
+        cause = stall_cause(at, self._progress, self._last_answer, self._stall_timeout_s, self._slot_watch.oldest)
         if cause is not None:
             self._supervisor.tell(Stalled(generation, cause))
         interval_s = BUSY_INTERVAL_S if self._progress.waiting or self.reading.busy_slots else IDLE_INTERVAL_S
         interval_s = min(interval_s, self._stall_timeout_s / 4)
         await self._change(lambda seen: seen.generation != generation or seen.phase is not Phase.READY, interval_s)
 
-    async def _note(self, slots: list[Any]) -> None:
+    async def _note(self, slots: list[Any], at: float) -> None:
         slots = [slot for slot in slots if isinstance(slot, dict)]
+        self._slot_watch.see(slots, at)
         working = [_marks(slot) for slot in slots if slot.get("is_processing")]
         if working != self._seen_slots:
             self._seen_slots = working

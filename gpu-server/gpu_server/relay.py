@@ -4,6 +4,10 @@ A request waits for its slot, goes to llama-server with a clean set of headers, 
 streams event by event as they come, other answers whole, so that one that breaks half-way can still become an error,
 or be asked again of the next llama-server. The request is retried once if llama-server dies before a byte of the answer
 went to the client.
+
+A client that leaves frees its slot at once: the connection to llama-server is closed, and chats and completions are
+always streams on that side (see `assembly`). Responses and messages that are not streamed, embeddings, reranking and
+transcription go through as they are; the slot here is free at once, while llama-server may work on for seconds.
 """
 
 import asyncio
@@ -11,12 +15,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-import aiohttp
-
 from gpu_server.admission import Admission, QueueFullError
-from gpu_server.body import ClientGoneError, Receive, check_json, read_body
+from gpu_server.assembly import PROGRESS, Assembler, Form, IncompleteError, StreamError, form, without_progress
+from gpu_server.body import CHUNK_TIMEOUT_S, Receive, body_timeout, check_json, read_body
+from gpu_server.client import Client
 from gpu_server.errors import ApiError, in_openai_shape
+from gpu_server.events import Events, carries_data
 from gpu_server.exchange import Exchange
+from gpu_server.guard import ClientGoneError, ClientStalledError, Guard, Watch
+from gpu_server.http1 import BrokenError, Connection
 from gpu_server.metrics import Meter
 from gpu_server.output import LogSink
 from gpu_server.poller import Progress
@@ -37,14 +44,14 @@ _DROPPED = frozenset({
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"upgrade",
     b"transfer-encoding", b"content-length", b"date", b"server", b"process-start-time-unix",
 })  # fmt: skip
-_EVENT_STREAM = "text/event-stream"
-_EVENT_END = b"\n\n"
+_EVENT_STREAM = b"text/event-stream"
+_WHOLE = b"application/json; charset=utf-8"  # as llama-server says it
 _DEATH_NOTICED_S = 1.0  # how long a death may take to be noticed after its connections broke
 _CLIENT_CLOSED = 499  # nginx's status for a client that hung up; for the log only
-
-
-class _BrokenError(Exception):
-    """The connection to llama-server failed or ended early."""
+_PIECE_BYTES = 64 * 1024  # of a whole answer; between two, it is seen whether the client reads
+# A stream that begun and stands still is given up so long after STALL_TIMEOUT_S; before, the poller finds out whether
+# it is llama-server that stands still, and has it replaced.
+_STALL_MARGIN_S = 5.0
 
 
 class Relay:
@@ -69,22 +76,31 @@ class Relay:
         self._sink = sink
         self._name = settings.name.encode("latin-1", "replace")
         self._slots = str(admission.slots).encode()
+        self._watch = Watch()
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def serve(self, exchange: Exchange, headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+    async def serve(
+        self, exchange: Exchange, headers: Mapping[bytes, bytes], receive: Receive, send: Send, client: Client
+    ) -> None:
         """Answer one request, whatever happens to it."""
         self._in_flight += 1
         self._idle.clear()
         try:
-            body = await read_body(headers, receive, self._settings.max_body_bytes)
-            self._check(exchange, headers, body)
-            await _unless_client_leaves(receive, self._answer(exchange, headers, body, send))
+            with self._guard(client) as guard:
+                guard.allow(CHUNK_TIMEOUT_S, body_timeout)
+                body = await read_body(headers, receive, self._settings.max_body_bytes, guard)
+                guard.allow(None)
+                self._check(exchange, headers, body)
+                await self._answer(exchange, headers, body, send, guard)
         except ClientGoneError:
             exchange.outcome, exchange.status = "client_gone", _CLIENT_CLOSED
+        except ClientStalledError:
+            exchange.outcome = "client_stalled"
+            await _cut_off(client, receive)
         except ApiError as error:
-            await self._send_error(exchange, error, send)
+            await self._refuse(exchange, error, receive, send, client)
         finally:
             self._in_flight -= 1
             if not self._in_flight:
@@ -93,7 +109,7 @@ class Relay:
             if exchange.streamed:
                 exchange.usage = exchange.tail.usage()
             self._meter.finish(exchange, ended)
-            self._sink.write("request", model=self._settings.alias, **exchange.log_fields(ended))
+            self._sink.write_soon("request", model=self._settings.alias, **exchange.log_fields(ended))
 
     async def idle(self) -> None:
         """Wait until no request is under way; the caller sets the deadline."""
@@ -116,22 +132,27 @@ class Relay:
             503, f"this server is {state}; try another, or again in {wait_s} s", state, retry_after_s=wait_s
         )
 
+    def _guard(self, client: Client) -> Guard:
+        return Guard(self._watch, client, self._settings.stall_timeout_s)
+
     def _check(self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes) -> None:
         if exchange.route.method == "POST" and b"multipart/" not in headers.get(b"content-type", b""):
             check_json(body, allow_remote_media=self._settings.allow_remote_media)
 
-    async def _answer(self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes, send: Send) -> None:
+    async def _answer(
+        self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes, send: Send, guard: Guard
+    ) -> None:
         snapshot = self._supervisor.snapshot
         if not (snapshot.can_serve or snapshot.recovering):
             raise self.unavailable()
         if not exchange.route.takes_slot:
-            await self._forward(exchange, headers, body, send)
+            await self._forward(exchange, headers, body, send, guard)
             return
         await self._enter()
         exchange.entered = time.perf_counter()
         took_s = None
         try:
-            await self._forward(exchange, headers, body, send)
+            await self._forward(exchange, headers, body, send, guard)
             took_s = time.perf_counter() - exchange.entered
         finally:
             self._admission.leave(took_s)
@@ -153,21 +174,23 @@ class Relay:
                 retry_after_s=self._admission.retry_after_s(),
             ) from None  # fmt: skip
 
-    async def _forward(self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes, send: Send) -> None:
+    async def _forward(
+        self, exchange: Exchange, headers: Mapping[bytes, bytes], body: bytes, send: Send, guard: Guard
+    ) -> None:
         """Ask llama-server, and once more if it dies before the answer began."""
-        forwarded = {name.decode(): headers[name].decode("latin-1") for name in _FORWARDED if name in headers}
-        forwarded["x-request-id"] = exchange.request_id.decode()
+        forwarded = [(name, headers[name]) for name in _FORWARDED if name in headers]
+        forwarded.append((b"x-request-id", exchange.request_id))
         await self._ready()
         generation = self._supervisor.snapshot.generation
         try:
-            await self._attempt(exchange, forwarded, body, send)
-        except _BrokenError:
+            await self._attempt(exchange, forwarded, body, send, guard)
+        except BrokenError:
             if exchange.first_byte is not None:
                 raise self._died() from None
             await self._recovered(generation)
             try:
-                await self._attempt(exchange, forwarded, body, send)
-            except _BrokenError:
+                await self._attempt(exchange, forwarded, body, send, guard)
+            except BrokenError:
                 raise self._died() from None
 
     async def _ready(self) -> None:
@@ -198,89 +221,152 @@ class Relay:
     def _died(self) -> ApiError:
         return ApiError(502, "llama-server died while it worked on this request; send it again", "upstream_died")
 
-    async def _attempt(self, exchange: Exchange, headers: Mapping[str, str], body: bytes, send: Send) -> None:
-        progress = self._progress
-        progress.touch()
-        progress.waiting += 1
+    async def _attempt(self, exchange: Exchange, headers: HeaderList, body: bytes, send: Send, guard: Guard) -> None:
+        self._progress.touch()
+        self._progress.waiting += 1
         exchange.streamed = False
+        guard.allow(self._settings.first_byte_timeout_s, lambda: self._timed_out(exchange))
         try:
-            async with self._upstream.request(exchange.route.method, exchange.path, headers, body) as answer:
-                exchange.status = answer.status
-                if answer.status == 200 and answer.content_type == _EVENT_STREAM:
-                    exchange.streamed = True
-                    await self._stream(exchange, answer, send)
-                else:
-                    await self._whole(exchange, answer, send)
-        except TimeoutError:
-            raise self._timed_out(exchange) from None
-        except (aiohttp.ClientError, ConnectionError) as error:
-            raise _BrokenError from error
+            asked = form(exchange.path, body)
+            if asked is None or not await self._ask(exchange, headers, asked, send, guard):
+                await self._ask(exchange, headers, Form(body, assemble=False, changed=False), send, guard)
+        except IncompleteError as error:
+            raise BrokenError(str(error)) from error
         finally:
-            progress.waiting -= 1
+            self._progress.waiting -= 1
 
     def _timed_out(self, exchange: Exchange) -> ApiError:
-        wait_s = self._settings.first_byte_timeout_s
-        what = "the answer did not begin" if exchange.first_byte is None else "the answer did not go on"
-        return ApiError(504, f"{what} within {wait_s:g} s (FIRST_BYTE_TIMEOUT_S)", "upstream_timeout")
+        if exchange.first_byte is None:
+            what = f"begin within {self._settings.first_byte_timeout_s:g} s (FIRST_BYTE_TIMEOUT_S)"
+        else:
+            what = f"go on for {self._settings.stall_timeout_s:g} s (STALL_TIMEOUT_S)"
+        return ApiError(504, f"the answer did not {what}", "upstream_timeout")
 
-    async def _whole(self, exchange: Exchange, answer: aiohttp.ClientResponse, send: Send) -> None:
-        body = await answer.read()
+    async def _ask(self, exchange: Exchange, headers: HeaderList, asked: Form, send: Send, guard: Guard) -> bool:
+        """Ask and answer; False if llama-server refused a request that was changed, and it must be asked as it came.
+
+        A refusal (400) has done no work, and so the client gets the very words that it would have got.
+        """
+        async with self._upstream.request(exchange.route.method, exchange.path, headers, asked.body) as answer:
+            exchange.status = answer.status
+            kept = _kept(answer.headers)
+            if answer.status == 200 and dict(kept).get(b"content-type") == _EVENT_STREAM:
+                if asked.assemble:
+                    await self._assembled(exchange, answer, send, guard)
+                else:
+                    exchange.streamed = True
+                    await self._stream(exchange, answer, kept, asked, send, guard)
+                return True
+            whole = await answer.read_all()
+        if exchange.status == 400 and asked.changed:
+            return False
+        exchange.usage = from_body(whole) if exchange.status == 200 else None
+        await self._whole(exchange, whole, kept, send, guard)
+        return True
+
+    async def _assembled(self, exchange: Exchange, answer: Connection, send: Send, guard: Guard) -> None:
+        assembler = Assembler(exchange.path)
+        events = Events()
+        try:
+            while piece := await answer.read():
+                complete = events.complete(piece)
+                if complete and carries_data(complete):
+                    self._progress.touch()
+                    assembler.feed(complete)
+            body, exchange.usage = assembler.answer()
+        except StreamError as error:
+            exchange.status, body = error.status, error.body
+        await self._whole(exchange, body, [(b"content-type", _WHOLE)], send, guard)
+
+    async def _whole(self, exchange: Exchange, body: bytes, headers: HeaderList, send: Send, guard: Guard) -> None:
         self._progress.touch()
-        headers = _kept(answer.raw_headers)
-        if answer.status >= 400:
-            body = in_openai_shape(body, answer.status)
+        if exchange.status >= 400:
+            body = in_openai_shape(body, exchange.status)
             headers = [(b"content-type", b"application/json")]
-            exchange.outcome = "bad_request" if answer.status < 500 else "upstream_error"
+            exchange.outcome = "bad_request" if exchange.status < 500 else "upstream_error"
         else:
             exchange.outcome = "ok"
-            exchange.usage = from_body(body)
         headers.append((b"content-length", b"%d" % len(body)))
-        exchange.first_byte = exchange.last_byte = time.perf_counter()
-        await self._start(exchange, headers, send)
+        exchange.first_byte = exchange.last_byte = guard.sending = time.perf_counter()
+        self._progress.waiting -= 1
+        try:
+            await self._start(exchange, headers, send, guard)
+            last = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
+            for at in range(0, last, _PIECE_BYTES):
+                await send({"type": "http.response.body", "body": body[at : at + _PIECE_BYTES], "more_body": True})
+            await send({"type": "http.response.body", "body": body[last:]})
+        finally:
+            self._progress.waiting += 1
         exchange.bytes_out = len(body)
-        await send({"type": "http.response.body", "body": body})
 
-    async def _stream(self, exchange: Exchange, answer: aiohttp.ClientResponse, send: Send) -> None:
+    async def _stream(
+        self, exchange: Exchange, answer: Connection, headers: HeaderList, asked: Form, send: Send, guard: Guard
+    ) -> None:
         """Pass whole events on as they come; the beginning of one waits for its end, so that an error can follow it."""
-        content, progress = answer.content, self._progress
-        started = False
-        held = b""
-        while chunk := await content.readany():
-            if held or not chunk.endswith(_EVENT_END):
-                complete, found, held = (held + chunk).rpartition(_EVENT_END)
-                if not found:
-                    continue
-                chunk = complete + found
-            exchange.last_byte = time.perf_counter()
-            if not started:
-                started = True
-                exchange.first_byte = exchange.last_byte
-                await self._start(exchange, _kept(answer.raw_headers), send)
-            if not chunk.startswith(b":"):  # comments only keep the connection open; they come from a wedged server too
+        progress, clock = self._progress, time.perf_counter
+        events = Events()
+        chunk = b""
+        while piece := await answer.read():
+            chunk = events.complete(piece)
+            if asked.changed and PROGRESS in chunk:
                 progress.touch()
-                exchange.tail.see(chunk)
+                chunk = without_progress(chunk)
+            if not chunk:
+                continue
+            now = clock()
             exchange.bytes_out += len(chunk)
+            if exchange.first_byte is None:
+                exchange.first_byte = now
+                guard.allow(self._settings.stall_timeout_s + _STALL_MARGIN_S, lambda: self._timed_out(exchange))
+                await self._start(exchange, headers, send, guard)
+            if carries_data(chunk):
+                exchange.last_byte = guard.moved = progress.last = now
+                exchange.tail.see(chunk)
+            if answer.ended:
+                break  # the end goes out with the last events
             progress.waiting -= 1
+            guard.sending = now
             try:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             finally:
                 progress.waiting += 1
-        if not started:
-            await self._start(exchange, _kept(answer.raw_headers), send)
-        await send({"type": "http.response.body", "body": held})
+                guard.sending = 0.0
+            chunk = b""
+            held_up = clock() - now
+            guard.moved += held_up  # a slow client is not llama-server's doing
+            progress.last += held_up
+        if exchange.first_byte is None:
+            await self._start(exchange, headers, send, guard)
+        guard.sending = clock()
+        await send({"type": "http.response.body", "body": chunk + events.rest})
         exchange.outcome = "ok"
 
-    async def _start(self, exchange: Exchange, headers: HeaderList, send: Send) -> None:
+    async def _start(self, exchange: Exchange, headers: HeaderList, send: Send, guard: Guard) -> None:
+        guard.client.hold_next()
         headers = [*headers, (b"x-request-id", exchange.request_id), *self.load_headers()]
         await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
 
-    async def _send_error(self, exchange: Exchange, error: ApiError, send: Send) -> None:
+    async def _refuse(self, exchange: Exchange, error: ApiError, receive: Receive, send: Send, client: Client) -> None:
+        """Answer with `error`, or end the stream that has begun with it."""
         exchange.outcome = error.code
-        if exchange.first_byte is not None:  # only streams begin before they are whole
-            await send({"type": "http.response.body", "body": error.event()})
+        try:
+            with self._guard(client) as guard:
+                guard.sending = time.perf_counter()
+                if exchange.first_byte is not None:  # only streams begin before they are whole
+                    await send({"type": "http.response.body", "body": error.event()})
+                    return
+                exchange.status = error.status
+                await send_error(error, send, [(b"x-request-id", exchange.request_id), *self.load_headers()])
+        except ClientGoneError:
             return
-        exchange.status = error.status
-        await send_error(error, send, [(b"x-request-id", exchange.request_id), *self.load_headers()])
+        except ClientStalledError:
+            await _cut_off(client, receive)
+
+
+async def _cut_off(client: Client, receive: Receive) -> None:
+    client.cut_off()
+    while (await receive())["type"] != "http.disconnect":
+        continue
 
 
 async def send_error(error: ApiError, send: Send, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
@@ -301,24 +387,3 @@ def _kept(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
         for name, value in ((name.lower(), value) for name, value in headers)
         if name not in _DROPPED and not name.startswith(b"access-control-")
     ]
-
-
-async def _unless_client_leaves(receive: Receive, work: Awaitable[None]) -> None:
-    """Do `work`, and give it up the moment the client hangs up."""
-    serving = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnect(receive))
-    try:
-        await asyncio.wait((serving, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done():
-            raise ClientGoneError
-        await serving
-    finally:
-        for task in (serving, leaving):
-            if not task.done():
-                task.cancel()
-        await asyncio.gather(serving, leaving, return_exceptions=True)
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue

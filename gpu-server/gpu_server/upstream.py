@@ -1,11 +1,13 @@
-"""The way to llama-server: one connection pool, the address of the present generation, and its small control reads."""
+"""The way to llama-server: a pool of connections to the address of the present generation, and small control reads."""
 
+import asyncio
 import json
 import socket
-from collections.abc import Mapping
+import time
+from types import TracebackType
 from typing import Any
 
-import aiohttp
+from gpu_server.http1 import BrokenError, Connection, Headers
 
 CONNECT_TIMEOUT_S = 5.0
 # llama-server closes idle connections after 5 s; closing first spares a request that would meet that moment.
@@ -22,31 +24,29 @@ def free_port() -> int:
 class Upstream:
     """llama-server's HTTP side; `port` changes with every generation."""
 
-    def __init__(self, answer_timeout_s: float) -> None:
+    def __init__(self) -> None:
         self.port = 0
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, use_dns_cache=False),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=answer_timeout_s),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-        )
+        self._idle: list[Connection] = []
 
-    def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> "aiohttp.client._RequestContextManager":
-        """Start a request; use with `async with`. No byte within the session's deadline raises TimeoutError."""
-        return self._session.request(
-            method, f"http://127.0.0.1:{self.port}{path}", data=body or None, headers=headers, allow_redirects=False
-        )
+    def request(self, method: str, path: str, headers: Headers, body: bytes) -> "Request":
+        """Ask; `async with` gives the connection when the answer's head is there.
+
+        Leaving the block early closes the connection, which makes llama-server drop the work. Only connecting has a
+        deadline (CONNECT_TIMEOUT_S); the caller bounds the rest. A failed connection raises BrokenError.
+        """
+        lines = [b"%s %s HTTP/1.1\r\nhost: 127.0.0.1\r\n" % (method.encode(), path.encode())]
+        lines += [b"%s: %s\r\n" % header for header in headers]
+        if method != "GET":
+            lines.append(b"content-length: %d\r\n" % len(body))
+        return Request(self, b"".join([*lines, b"\r\n", body]))
 
     async def text(self, path: str, timeout_s: float) -> str | None:
         """Return the body of a 200 answer to a GET, None for any other answer or none in time."""
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
-            async with self._session.get(f"http://127.0.0.1:{self.port}{path}", timeout=timeout) as answer:
-                return await answer.text() if answer.status == 200 else None
-        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError):
+            async with asyncio.timeout(timeout_s), self.request("GET", path, [], b"") as answer:
+                body = await answer.read_all()
+                return body.decode() if answer.status == 200 else None
+        except (BrokenError, TimeoutError, UnicodeDecodeError):
             return None
 
     async def document(self, path: str, timeout_s: float) -> Any:
@@ -57,6 +57,78 @@ class Upstream:
         except ValueError:
             return None
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._session.close()
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def take(self) -> Connection | None:
+        """Return a connection that is open and idle, if there is one; closes those that are idle for too long."""
+        since = time.monotonic() - _KEEPALIVE_S
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open and connection.port == self.port and connection.idle_since > since:
+                return connection
+            connection.close()
+        return None
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep `connection` for the next request if its answer is complete, else close it."""
+        if connection.rest() and connection.port == self.port:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    async def connect(self) -> Connection:
+        """Open a connection.
+
+        Raises:
+            BrokenError: Nothing listens there, or it does not accept in time.
+        """
+        port = self.port
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(port), "127.0.0.1", port
+                )
+        except (OSError, TimeoutError) as error:
+            raise BrokenError(f"no connection to llama-server: {error}") from None
+        return connection
+
+
+class Request:
+    """One request on its way; made by `Upstream.request`."""
+
+    __slots__ = ("_bytes", "_connection", "_upstream")
+
+    def __init__(self, upstream: Upstream, request: bytes) -> None:
+        self._upstream = upstream
+        self._bytes = request
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Connection:
+        pooled = self._upstream.take()
+        if pooled is not None:
+            try:
+                return await self._ask(pooled)
+            except BrokenError:
+                if pooled.heard:
+                    raise
+                # llama-server closed it for idleness in the moment we took it: it never saw the request.
+        return await self._ask(await self._upstream.connect())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            self._upstream.give_back(self._connection)
+
+    async def _ask(self, connection: Connection) -> Connection:
+        try:
+            connection.ask(self._bytes)
+            await connection.head()
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 _MOST = 2**53
+_SECTION_BYTES = 4096  # more than any usage or timings take
+_parse = json.JSONDecoder().raw_decode
 _KEPT_PIECES = 2  # usage and timings may come in two events
 
 
@@ -49,10 +51,21 @@ def read_usage(documents: list[dict[str, Any]]) -> Usage | None:
 
 
 def from_body(body: bytes) -> Usage | None:
-    """Return the usage of a whole JSON answer."""
-    if b'"usage"' not in body and b'"timings"' not in body:
+    """Return the usage of a whole JSON answer; of the rest, a page of numbers maybe, nothing is parsed."""
+    found = {name: section for name in ("usage", "timings") if (section := _last_section(body, name)) is not None}
+    return read_usage([found]) if found else None
+
+
+def _last_section(body: bytes, name: str) -> object:
+    """Return the value of the last field `name`. What a user wrote cannot pass for one: its quotes are escaped."""
+    at = body.rfind(b'"%s":' % name.encode())
+    if at < 0:
         return None
-    return read_usage(_objects([body]))
+    text = body[at + len(name) + 3 :][:_SECTION_BYTES].decode("utf-8", "replace").lstrip()
+    try:
+        return _parse(text)[0]
+    except (ValueError, RecursionError):
+        return None
 
 
 class StreamTail:
@@ -70,8 +83,10 @@ class StreamTail:
     def usage(self) -> Usage | None:
         """Return what the stream said of its cost."""
         lines = b"\n".join(self._pieces).split(b"\n")
-        data = [line[5:].strip() for line in lines if line.startswith(b"data:")]
-        return read_usage(_objects(data[-4:]))
+        told = [
+            line[5:] for line in lines if line.startswith(b"data:") and (b'"timings"' in line or b'"usage"' in line)
+        ]
+        return read_usage(_objects(told[-_KEPT_PIECES:]))
 
 
 class Rate:
@@ -100,7 +115,7 @@ def _objects(texts: list[bytes]) -> list[dict[str, Any]]:
     found = []
     for text in texts:
         try:
-            document = json.loads(text)
+            document = json.loads(text.decode())
         except (ValueError, RecursionError):
             continue  # [DONE], or not ours to understand
         if isinstance(document, dict):

@@ -36,7 +36,7 @@ class Wrapper:
         self._sink = sink
         self._started = time.monotonic()
         self._draining: asyncio.Task[None] | None = None
-        self._upstream = Upstream(settings.first_byte_timeout_s)
+        self._upstream = Upstream()
         progress = Progress()
         self._poller = Poller(self._upstream, self.supervisor, progress, settings.stall_timeout_s)
         routes = routes_for(settings.mode)
@@ -64,7 +64,7 @@ class Wrapper:
         finally:
             if self._draining is not None:
                 self._draining.cancel()
-            await self._upstream.close()
+            self._upstream.close()
 
     def status(self) -> Status:
         """Describe the server for routers, from what is known already."""

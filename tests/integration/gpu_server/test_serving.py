@@ -191,7 +191,9 @@ def test_a_request_is_counted_and_logged_without_its_text(server: GpuServer) -> 
     before = server.metric('gpu_server_requests_total{outcome="ok"}')
     generated = server.metric("gpu_server_tokens_out_total")
     request = chat("A secret about marzipan.", stream=True)
-    server.client.post("/v1/chat/completions", json=request, headers={"x-request-id": "counted"})
+    server.client.post(
+        "/v1/chat/completions", json=request, headers={"x-request-id": "counted", "x-corral-key-hash": "ab12" * 16}
+    )
     wait_until(lambda: '"id": "counted"' in server.log.read_text(), 5, "the log line")
     assert server.metric('gpu_server_requests_total{outcome="ok"}') == before + 1
     assert server.metric("gpu_server_tokens_out_total") > generated
@@ -200,6 +202,7 @@ def test_a_request_is_counted_and_logged_without_its_text(server: GpuServer) -> 
     assert (line["event"], line["outcome"], line["status"]) == ("request", "ok", 200)
     assert line["tokens_out"] == 8
     assert 0 < line["ttft_ms"] <= line["duration_ms"]
+    assert line["key"] == "ab12" * 16
     assert "marzipan" not in text
 
 
