@@ -75,7 +75,7 @@ format: ## put the code into its format
 	@.venv/bin/ruff check --fix
 
 bench: ## measure start, stop, first token and memory; prints a table, writes bench-results/
-	@scripts/bootstrap.sh test
+	@scripts/bootstrap.sh test bench
 	@.venv/bin/python load-tests/bench_farm.py $(ARGS)
 	@.venv/bin/python load-tests/bench_gpu_server.py
 

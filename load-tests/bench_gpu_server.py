@@ -1,8 +1,9 @@
 """`make bench`: what gpu-server costs between a client and llama-server.
 
 A fast fake llama-server stands behind a real `gpu-server` process, so that nothing but the wrapper is measured. Rounds
-go straight to the fake and through the wrapper in turns. CPU is the wrapper's own, from /proc/<pid>/stat; latency is
-the client's, as a ratio to the direct way in the same run. Prints Markdown and writes `bench-results/gpu_server.json`.
+go straight to the fake, through the wrapper and, where it can, through a router written in Rust (`rust_router`) in
+turns. CPU is the wrapper's own, from /proc/<pid>/stat; latency is the client's, beside the direct way in the same run.
+Prints Markdown and writes `bench-results/gpu_server.json`.
 
     make bench                                         with the farm's benchmark
     .venv/bin/python load-tests/bench_gpu_server.py    this one alone, about 2 minutes
@@ -29,6 +30,7 @@ import psutil
 import typer
 import uvicorn
 import uvloop
+from rust_router import rust_router
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -64,6 +66,7 @@ END = b"data: [DONE]\n\n"
 WHOLE = json.dumps({"output": "Hello! How can I help you today?", **USAGE}).encode()
 SLOTS = [{"id": index, "id_task": 1, "n_ctx": 2048, "is_processing": False} for index in range(16)]
 CONTROL: dict[bytes, Any] = {
+    b"/v1/models": {"object": "list", "data": [{"id": "chat", "object": "model", "owned_by": "llamacpp"}]},
     b"/health": {"status": "ok"}, b"/props": {"build_info": "bench"}, b"/slots": SLOTS, b"/metrics": {},
 }  # fmt: skip
 
@@ -328,22 +331,36 @@ class Load:
     tokens: int = 0  # with them, CPU is given for each token
     direct_body: dict[str, object] | None = None  # what is asked of the fake itself, if not the same
     cpu_s: list[float] = field(default_factory=list)  # of the wrapper, each round
+    rust_cpu_s: list[float] = field(default_factory=list)  # of the router in Rust, each round
     direct_s: list[float] = field(default_factory=list)  # each request
     through_s: list[float] = field(default_factory=list)
+    rust_s: list[float] = field(default_factory=list)
 
-    def round(self, server: Server) -> None:
-        """Run it directly, then through the wrapper."""
+    def round(self, server: Server, rust: Server | None) -> None:
+        """Run it directly, through the wrapper, then through the router in Rust."""
         body = self.direct_body or self.body
         self.direct_s += asyncio.run(load(server.fake_port, self.path, body, self.connections, self.requests))
+        self._through(server, self.body, self.through_s, self.cpu_s)
+        if rust is not None and self.body.get("stream"):  # the same bytes go the same way; whole chats do not
+            self._through(rust, self.body, self.rust_s, self.rust_cpu_s)
+
+    def _through(self, server: Server, body: dict[str, object], times: list[float], cpu_s: list[float]) -> None:
         before = server.cpu_s()
-        self.through_s += asyncio.run(load(server.port, self.path, self.body, self.connections, self.requests))
-        self.cpu_s.append(server.cpu_s() - before)
+        times += asyncio.run(load(server.port, self.path, body, self.connections, self.requests))
+        cpu_s.append(server.cpu_s() - before)
 
     def figures(self) -> dict[str, float]:
         """Return CPU in us (a request, or a token), and times in ms."""
         units = self.connections * self.requests * max(1, self.tokens)
         direct, through = sorted(self.direct_s), sorted(self.through_s)
+        rust = {}
+        if self.rust_s:
+            rust = {
+                "rust_cpu_us": statistics.median(self.rust_cpu_s) / units * 1e6,
+                "rust_p50_ms": statistics.median(self.rust_s) * 1e3,
+            }
         return {
+            **rust,
             "tokens": self.tokens,
             "cpu_us": statistics.median(self.cpu_s) / units * 1e6,
             "direct_p50_ms": statistics.median(direct) * 1e3,
@@ -356,7 +373,7 @@ class Load:
 def loads(scale: float) -> list[Load]:
     """Return the kinds of load; `scale` makes rounds longer or shorter."""
     count = max(1, int(250 * scale))
-    chat = {"messages": [{"role": "user", "content": "Say hello."}]}
+    chat = {"model": "chat", "messages": [{"role": "user", "content": "Say hello."}]}
     stream = {**chat, "stream": True}
     full, paced = {"bench_tokens": 4000}, {"bench_tokens": 150, "bench_pace_s": PACE_S}
     return [
@@ -427,19 +444,18 @@ def metric_costs() -> dict[str, float]:
 def table(result: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     rows = [
-        "| load | CPU of the wrapper | p50 direct | p50 through | added p50 | added p99 | ratio of p50 |",
+        "| load | CPU | CPU of the Rust router | p50 direct | p50 through | added p50 | by the Rust router |",
         "|---|---|---|---|---|---|---|",
     ]
     for title, figures in result["loads"].items():
-        direct, through = figures["direct_p50_ms"], figures["through_p50_ms"]
-        tail = figures["through_p99_ms"] - figures["direct_p99_ms"]
+        rust_cpu = f"{figures['rust_cpu_us']:.1f} us" if "rust_cpu_us" in figures else ""
+        row = f"| {title} | {figures['cpu_us']:.1f} us | {rust_cpu} |"
         if figures["tokens"] or title == EMPTY_TITLE:
-            rows.append(f"| {title} | {figures['cpu_us']:.1f} us | | | | | |")
+            rows.append(row + " | | | |")
             continue
-        rows.append(
-            f"| {title} | {figures['cpu_us']:.1f} us | {direct:.2f} ms | {through:.2f} ms | {through - direct:+.2f} ms "
-            f"| {tail:+.2f} ms | {through / direct:.2f} x |"
-        )
+        direct, through = figures["direct_p50_ms"], figures["through_p50_ms"]
+        rust_added = f"{figures['rust_p50_ms'] - direct:+.2f} ms" if "rust_p50_ms" in figures else ""
+        rows.append(row + f" {direct:.2f} ms | {through:.2f} ms | {through - direct:+.2f} ms | {rust_added} |")
     rows += ["", "| at rest | |", "|---|---|"]
     rows.append(f"| memory after the load (RSS) | {result['memory_mib']:.0f} MiB |")
     rows.append(f"| CPU while idle, {result['idle_s']:.0f} s | {result['idle_cpu']:.2%} of a core |")
@@ -460,10 +476,12 @@ def main(
     with tempfile.TemporaryDirectory(prefix="bench-gpu-server-") as folder, gpu_server(Path(folder)) as server:
         for kind in kinds:
             asyncio.run(load(server.port, kind.path, {**kind.body, "bench_pace_s": 0}, kind.connections, 1))  # warm
-        with bare_uvicorn() as bare:
+        log = Path(folder) / "rust-router.log"
+        with bare_uvicorn() as bare, rust_router(server.fake_port, free_port, log) as started:
+            rust = Server(psutil.Process(started[0]), started[1], server.fake_port) if started else None
             for _ in range(rounds):
                 for kind in kinds:
-                    kind.round(bare if kind.title == EMPTY_TITLE else server)
+                    kind.round(bare if kind.title == EMPTY_TITLE else server, rust)
         result["memory_mib"] = server.process.memory_info().rss / 2**20
         before = server.cpu_s()
         time.sleep(idle_s)
