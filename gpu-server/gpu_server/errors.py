@@ -1,6 +1,7 @@
 """Errors as clients see them: OpenAI's shape, one class for every status of contract 2."""
 
 import json
+import re
 from dataclasses import dataclass
 
 _TYPES = {
@@ -14,6 +15,14 @@ _TYPES = {
     503: "unavailable_error",
     504: "timeout_error",
 }
+
+# What llama-server says with a 500 when a request cannot be read (`std::runtime_error` in its server-common.cpp,
+# server-chat.cpp, chat.cpp and server-schema.cpp); whatever goes wrong later, in the work itself, says none of these.
+_UNREADABLE = re.compile(
+    rb"\[json\.exception\.|Failed to parse (messages|tools)|is required|Unsupported param|Only no echo is supported"
+    rb"|Cannot (specify|use) both|Cannot specify grammar|input is not supported|does not support multimodal"
+    rb"|Invalid base64 value|Failed to load image or audio|[Tt]ool call arguments|must be an? "
+)
 
 
 @dataclass(eq=False)
@@ -40,6 +49,19 @@ def error_body(message: str, kind: str, code: str, param: str | None = None) -> 
     return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}}).encode()
 
 
+def blames_request(status: int, body: bytes, *, works: bool) -> bool:
+    """Say whether a 500 of llama-server means a 400: it could not read the request.
+
+    A router would try such a request on every server, and think ill of each.
+
+    Args:
+        status: of its answer.
+        body: of its answer.
+        works: whether the route uses the model; one that does not can only fail by what it was given.
+    """
+    return status == 500 and (not works or _UNREADABLE.search(body) is not None)
+
+
 def in_openai_shape(body: bytes, status: int) -> bytes:
     """Return llama-server's error `body` with the four fields OpenAI's clients expect; its message is kept."""
     try:
@@ -49,4 +71,6 @@ def in_openai_shape(body: bytes, status: int) -> bytes:
     except (ValueError, KeyError, TypeError, RecursionError):
         message, kind = body.decode("utf-8", "replace")[:500] or "llama-server refused the request", None
     code = "upstream_error" if status >= 500 else "invalid_request"
+    if status < 500 and kind == "server_error":
+        kind = None
     return error_body(str(message), str(kind or _TYPES.get(status, "server_error")), code)

@@ -34,7 +34,7 @@ _PROXY_ERRORS = {
     404: "llama-server has no such model or thing.",
     413: "The body is over MAX_BODY_MIB.",
     429: "The line is full, or the wait was too long; Retry-After says when to come again.",
-    500: "llama-server could not deal with it.",
+    500: "llama-server failed in the work itself.",
     501: "This model cannot do that.",
     502: "llama-server died while it worked on this request.",
     503: "It starts, drains or failed; Retry-After says when to come again.",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gpu_server.loading import LoadWatch
 from gpu_server.states import Cause, Healthy, Observation, Phase, Snapshot, Stalled
 
 STARTING_INTERVAL_S = 0.1
@@ -20,6 +21,8 @@ IDLE_INTERVAL_S = 3.0
 # Each answer puts off by a second the moment in which llama-server looks for a client that left.
 LEAST_INTERVAL_S = 1.5
 ANSWER_TIMEOUT_S = 5.0
+# Loading may pause: for other readers of a disk, for a driver that wakes its card.
+LOADING_PATIENCE = 2  # x STALL_TIMEOUT_S
 
 
 class Source(Protocol):
@@ -36,6 +39,10 @@ class Supervised(Protocol):
     """What the poller needs of the supervisor."""
 
     snapshot: Snapshot
+
+    @property
+    def pid(self) -> int | None:
+        """The llama-server that runs, if one does."""
 
     def tell(self, seen: Observation) -> None:
         """Take an observation."""
@@ -129,6 +136,7 @@ class Poller:
         self._last_answer = 0.0
         self._seen_slots: object = None
         self._slot_watch = SlotWatch()
+        self._load_watch = LoadWatch(LOADING_PATIENCE * stall_timeout_s)
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -144,6 +152,9 @@ class Poller:
     async def _ask_ready(self, generation: int) -> None:
         health = await self._source.document("/health", ANSWER_TIMEOUT_S)
         if not isinstance(health, dict) or health.get("status") != "ok":
+            pid = self._supervisor.pid
+            if pid is not None and self._load_watch.is_stuck(generation, pid, self._progress.clock()):
+                self._supervisor.tell(Stalled(generation, Cause.NO_PROGRESS))
             await self._change(lambda seen: seen.generation != generation or not seen.running, STARTING_INTERVAL_S)
             return
         props = await self._source.document("/props", ANSWER_TIMEOUT_S)

@@ -19,7 +19,7 @@ from gpu_server.admission import Admission, QueueFullError
 from gpu_server.assembly import PROGRESS, Assembler, Form, IncompleteError, StreamError, form, without_progress
 from gpu_server.body import CHUNK_TIMEOUT_S, Receive, body_timeout, check_json, read_body
 from gpu_server.client import Client
-from gpu_server.errors import ApiError, in_openai_shape
+from gpu_server.errors import ApiError, blames_request, in_openai_shape
 from gpu_server.events import Events, carries_data
 from gpu_server.exchange import Exchange
 from gpu_server.guard import ClientGoneError, ClientStalledError, Guard, Watch
@@ -258,6 +258,8 @@ class Relay:
                     await self._stream(exchange, answer, kept, asked, send, guard)
                 return True
             whole = await answer.read_all()
+        if blames_request(exchange.status, whole, works=exchange.route.takes_slot):
+            exchange.status = 400
         if exchange.status == 400 and asked.changed:
             return False
         exchange.usage = from_body(whole) if exchange.status == 200 else None

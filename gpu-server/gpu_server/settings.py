@@ -86,7 +86,11 @@ class Settings(BaseSettings):
     max_queue: int = Field(default=32, ge=0, description="requests that may wait for a slot")
     queue_timeout_s: float = Field(default=60, gt=0, description="longest wait for a slot or for a restart")
     first_byte_timeout_s: float = Field(default=600, gt=0, description="longest wait for an answer to begin")
-    stall_timeout_s: float = Field(default=60, gt=0, description="work in flight without progress for so long: restart")
+    stall_timeout_s: float = Field(
+        default=60,
+        gt=0,
+        description="work without progress for so long: restart; a client that reads nothing for so long: cut off",
+    )
     drain_timeout_s: float = Field(default=30, ge=0, description="time that work in flight gets to finish at a stop")
     max_body_mib: float = Field(default=32, gt=0, description="largest request body")
     allow_remote_media: bool = Field(default=False, description="let requests make it fetch image or audio URLs")

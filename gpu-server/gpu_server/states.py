@@ -60,7 +60,7 @@ class Cause(StrEnum):
     EXIT = "exit"  # it ended by itself, with a code
     SIGNAL = "signal"  # it was killed from outside, or crashed
     SPAWN = "spawn"  # it could not be started at all
-    NO_PROGRESS = "no_progress"  # work in flight, and neither bytes nor tokens for STALL_TIMEOUT_S
+    NO_PROGRESS = "no_progress"  # work waited, or a start went on, for STALL_TIMEOUT_S and nothing moved
     POLL_TIMEOUT = "poll_timeout"  # its /slots did not answer for STALL_TIMEOUT_S
     DEVICE_ERROR = "device_error"  # CUDA error or abort in its output
     GPU_LOST = "gpu_lost"  # NVML says so

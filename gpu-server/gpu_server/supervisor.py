@@ -79,6 +79,11 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def pid(self) -> int | None:
+        """The llama-server that runs, if one does."""
+        return None if self.child is None else self.child.pid
+
     def tell(self, seen: Observation) -> None:
         """Hand over an observation or a command; it is dealt with in order."""
         self._inbox.put_nowait(seen)

@@ -1,11 +1,13 @@
 """llama-server runs but does not work: it is noticed within STALL_TIMEOUT_S + 5 s, killed and replaced."""
 
 import concurrent.futures
+import signal
+import time
 
 import pytest
 
 from support.fake_llama import FakeLlama
-from support.faults import STALL_SLACK_S, Table, ask, ask_many, results
+from support.faults import STALL_SLACK_S, Table, ask, ask_many, first_state, losses, results
 from support.gpu_servers import GpuServer
 from support.waiting import wait_until
 
@@ -84,3 +86,21 @@ def test_a_long_prefill_is_no_stall(fake: Broken, table: Table, pool: Pool) -> N
         fault.saw = results(ask_many(pool, server, 2))
     assert fault.saw == ["200", "200, stream"]
     llama.set(prefill_s=0)
+
+
+def test_a_start_that_does_nothing(fake: Broken, table: Table) -> None:
+    server, llama = fake
+    before, generation = losses(server), server.status()["generation"]
+    llama.plan("--start-s", "3600")
+    llama.end(signal=signal.SIGKILL)
+    wait_until(lambda: server.status()["generation"] == generation + 1, 10, "the start that hangs")
+    at = time.time()
+    llama.plan()
+    wait_until(lambda: server.state() == "ready", 2 * WITHIN_S, "the start after it")
+    noticed = first_state(server, at, lambda line: line.get("lost_to") == "no_progress")
+    assert losses(server) - before == {"signal": 1, "no_progress": 1}
+    assert noticed is not None
+    table.add(
+        "a start hangs (no CPU time, no reading, for 2 x STALL_TIMEOUT_S)", "fake", ask(server),
+        detected_s=noticed - at, ready_s=time.time() - at, restarts="no_progress 1",
+    )  # fmt: skip
