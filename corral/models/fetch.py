@@ -164,17 +164,21 @@ class _Pull:
         """Return the model if the right file is there: by its record, else by its SHA-256."""
         if not files.target.exists():
             return None
-        record = files.recorded()
-        if record is not None and record.origin == source.origin and expected in (None, record.sha256):
+        record = files.record()
+        if record is not None and record.origin != source.origin:
+            record = None
+        if record is not None and files.recorded() and expected in (None, record.sha256):
             return Pulled(files.name, "found", files.target, record.size, record.checked)
-        if expected is None:
+        right = expected or (record.sha256 if record else None)
+        if right is None:
             return None
         self._progress.say(files.name, f"{files.target.name} is there: taking its SHA-256")
-        if await asyncio.to_thread(sha256_of, files.target) != expected:
+        if await asyncio.to_thread(sha256_of, files.target) != right:
             return None
         size = files.target.stat().st_size
-        files.write_record(Record(source.origin, size, expected, checked=True, mtime_ns=0))
-        return Pulled(files.name, "found", files.target, size, checked=True)
+        checked = expected is not None or (record is not None and record.checked)
+        files.write_record(Record(source.origin, size, right, checked, mtime_ns=0))
+        return Pulled(files.name, "found", files.target, size, checked)
 
     async def _fetch(self, download: _Download) -> Pulled:
         say = self._saying(download.name)

@@ -26,7 +26,8 @@ MAGIC = b"GGUF"
 class Record:
     """How a file came, and what it was when its SHA-256 was taken.
 
-    `checked` says that somebody else than the server that sent it (the farm file, the hub) had told the SHA-256.
+    `checked` says that somebody else than the server that sent it (the farm file, the hub) had told the SHA-256;
+    `damaged`, that the file has had another one since.
     """
 
     origin: dict[str, str]
@@ -34,6 +35,7 @@ class Record:
     sha256: str
     checked: bool
     mtime_ns: int
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,9 @@ class Files:
             status = self.target.stat()
         except OSError:
             return None
-        same = record is not None and (status.st_size, status.st_mtime_ns) == (record.size, record.mtime_ns)
-        return record if same else None
+        if record is None or record.damaged or (status.st_size, status.st_mtime_ns) != (record.size, record.mtime_ns):
+            return None
+        return record
 
     def write_record(self, record: Record) -> None:
         """Keep the record of the file as it is there now."""
