@@ -1,6 +1,7 @@
 """Pulling models from a real web server: what comes is right, whatever the server and the line do."""
 
 import asyncio
+import errno
 import os
 import shutil
 import stat
@@ -8,13 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from corral.models import fetch, records
+from corral.models import fetch
 from corral.models.errors import ModelError
+from corral.models.part import Part
 from corral.models.persistence import Patience
 from corral.models.remote import Hub
 from support.model_server import ModelServer
-
-from .conftest import Yard, gguf, sha256
+from support.model_yard import Yard, gguf, sha256
+from support.ports import free_port
 
 GGUF = gguf()
 
@@ -282,12 +284,10 @@ async def test_a_full_disk_is_one_clear_line_and_keeps_the_part(
 ) -> None:
     server.put("/m.gguf", GGUF)
 
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+    def full(_part: Part, _piece: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", full)
-    monkeypatch.setattr(records, "write_json", lambda *_: None)
-    monkeypatch.setattr("corral.models.part.write_json", lambda *_: None)
+    monkeypatch.setattr(Part, "write", full)
     result = await yard.pull("llama", url=f"{server.url}/m.gguf")
     assert "no room on the disk" in str(result.error)
     assert (yard.folder / "llama.gguf.part").exists()
@@ -314,20 +314,10 @@ async def test_a_packaged_model_is_made_ready(yard: Yard) -> None:
     assert result.path.read_bytes()[:4] == b"GGUF"
 
 
-async def test_nothing_listens_there(yard: Yard, server: ModelServer) -> None:
-    port = int(server.url.rpartition(":")[2])
-    result = await yard.pull(
-        "llama", url=f"http://127.0.0.1:{_closed_port(port)}/m.gguf", how={"patience": Patience(attempts=1)}
-    )
+async def test_nothing_listens_there(yard: Yard) -> None:
+    how = {"patience": Patience(attempts=1)}
+    result = await yard.pull("llama", url=f"http://127.0.0.1:{free_port()}/m.gguf", how=how)
     assert "cannot connect" in str(result.error)
-
-
-def _closed_port(taken: int) -> int:
-    from support.ports import free_port
-
-    port = free_port()
-    assert port != taken
-    return port
 
 
 async def _leave_part(server: ModelServer, yard: Yard, size: int) -> None:
