@@ -33,9 +33,9 @@ _STATE_STYLES = {"ready": "green", "missing": "yellow", "wrong": "red"}
 
 app = typer.Typer(name="models", no_args_is_help=True, help="Models: pull, list, verify and remove GGUF files.")
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Models of the farm file; all if none.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Models of the farm file; all if none.")]
 FileOption = Annotated[
-    Path | None, typer.Option("--file", "-f", help=f"The farm file.  [default: {DEFAULT_FILE}, if there is one]")
+    Path | None, typer.Option("--file", "-f", help=f"The farm file; {DEFAULT_FILE} if none is named and it is there.")
 ]
 IntoOption = Annotated[Path, typer.Option("--into", envvar="CORRAL_MODELS", help="The folder with the models.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -142,7 +142,7 @@ def verify_command(
 
 @app.command("rm")
 def rm_command(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Models; half-fetched ones too.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Models; half-fetched ones too.")],
     file: FileOption = None,
     into: IntoOption = DEFAULT_DIR,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -173,6 +173,11 @@ def rm_command(
             typer.echo(f"{one.name}: removed, {megabytes(one.size)} are free again")
 
 
+def somebody_is_there() -> bool:
+    """Return whether a person can answer a question."""
+    return sys.stdin.isatty()
+
+
 def _wanted(file: Path | None) -> list[Wanted]:
     base = (file or DEFAULT_FILE).absolute().parent
     return [Wanted(name, source, base) for name, source in wanted_models(file).items()]
@@ -187,7 +192,7 @@ def _chosen(wanted: Sequence[Wanted], names: list[str] | None) -> list[Wanted]:
 
 
 def _ask(planned: Sequence[inventory.Removal]) -> None:
-    if not sys.stdin.isatty():
+    if not somebody_is_there():
         raise ModelError("nobody is there to confirm", "add --yes", exit_code=2)
     what = ", ".join(f"{one.name} ({megabytes(one.size)})" for one in planned)
     typer.confirm(f"Remove {what}?", abort=True, err=True)

@@ -64,7 +64,7 @@ Checksum = Annotated[Sha256 | None, Field(description="What the file's SHA-256 m
 class _Source(BaseModel):
     """A value from the outside: what it does not know, it refuses."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @property
     def origin(self) -> dict[str, str]:
@@ -196,5 +196,6 @@ AnySource = PackageSource | UrlSource | HubSource | PathSource
 RemoteSource = UrlSource | HubSource
 """The sources that are downloaded."""
 
-SOURCE: TypeAdapter[AnySource] = TypeAdapter(Source)
-"""Reads one source from plain data: `SOURCE.validate_python({"url": ...})`."""
+SOURCE: TypeAdapter[AnySource] = TypeAdapter(Source, config=ConfigDict(hide_input_in_errors=True))
+"""Reads one source from plain data: `SOURCE.validate_python({"url": ...})`. Its errors echo no input, since a secret may
+be in it; inside another model, that one's `hide_input_in_errors` counts."""
