@@ -197,5 +197,7 @@ RemoteSource = UrlSource | HubSource
 """The sources that are downloaded."""
 
 SOURCE: TypeAdapter[AnySource] = TypeAdapter(Source, config=ConfigDict(hide_input_in_errors=True))
-"""Reads one source from plain data: `SOURCE.validate_python({"url": ...})`. Its errors echo no input, since a secret may
-be in it; inside another model, that one's `hide_input_in_errors` counts."""
+"""Reads one source from plain data: `SOURCE.validate_python({"url": ...})`.
+
+Its errors echo no input, since a secret may be in it; inside another model, that one's `hide_input_in_errors` counts.
+"""
