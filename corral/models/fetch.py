@@ -113,6 +113,7 @@ class _Pull:
         self._web = web
         self._patience = patience
         self._turns = asyncio.Semaphore(parallel)
+        self._one_package = asyncio.Lock()  # `prepare` would take another one of this process for a stranger
 
     async def run(self, wanted: Sequence[Wanted]) -> list[Pulled]:
         looked = await asyncio.gather(*(self._settled(one.name, self._look_at(one)) for one in wanted))
@@ -139,7 +140,8 @@ class _Pull:
         match wanted.source:
             case PackageSource():
                 model = wanted.source.model
-                paths = await asyncio.to_thread(prepare, self._into, say, (model,))
+                async with self._one_package:
+                    paths = await asyncio.to_thread(prepare, self._into, say, (model,))
                 return Pulled(wanted.name, "found", paths[model.name], model.served.size, checked=True)
             case PathSource():
                 return await asyncio.to_thread(_in_place, wanted, wanted.source.sha256, self._into)

@@ -1,4 +1,4 @@
-"""A faked NVML with the cards that a test wants, each in its own state; its names are checked against the real one's."""
+"""A faked NVML with the cards that a test wants, each in its own state; its names are those of the real one."""
 
 # Names and signatures are NVML's.
 # ruff: noqa: N802, N803
