@@ -119,3 +119,8 @@ EMBED = PackagedModel(
 )
 
 CATALOGUE: Mapping[str, PackagedModel] = MappingProxyType({model.name: model for model in (CHAT, EMBED)})
+
+# As a farm file calls them, in `source: {package: NAME}`: after what they are, since `chat` is what they are used for.
+BY_SOURCE: Mapping[str, PackagedModel] = MappingProxyType(
+    {"smollm2-135m-instruct": CHAT, "all-minilm-l6-v2": EMBED},
+)

@@ -1,12 +1,14 @@
 """Files that are never half there, and checksums."""
 
+import asyncio
 import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 POLL_S = 0.1
 
@@ -57,6 +59,27 @@ def exclusively(lock: Path, timeout_s: float, waiting: Callable[[], None]) -> It
                 raise TimeoutError(f"{lock} is held by another process since {timeout_s:.0f} s")
             time.sleep(POLL_S)
         yield  # closing the file lets go
+
+
+@asynccontextmanager
+async def exclusively_async(lock: Path, waiting: Callable[[], None]) -> AsyncIterator[None]:
+    """As `exclusively`, without blocking the event loop, and for as long as it takes: a download may take hours.
+
+    Raises:
+        OSError: the lock file cannot be opened.
+    """
+    with _opened(lock) as file:
+        told = False
+        while not _try_lock(file.fileno()):
+            if not told:
+                waiting()
+                told = True
+            await asyncio.sleep(POLL_S)
+        yield
+
+
+def _opened(lock: Path) -> IO[str]:
+    return lock.open("a")
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -5,14 +5,13 @@ missing or damaged among the converted files is converted again; a damaged packa
 error that says how.
 """
 
-import errno
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from corral.models.catalogue import CATALOGUE, REINSTALL, PackagedModel, PinnedFile, package_dir
+from corral.models.disk import disk_errors, no_room
 from corral.models.errors import FormatError, ModelError
 from corral.models.files import exclusively, replacing
 from corral.models.stamps import Stamps
@@ -49,7 +48,7 @@ def prepare(
     Raises:
         ModelError: a package is missing or damaged, the disk is full or not writable, or another `prepare` hangs.
     """
-    with _disk_errors(models_dir):
+    with disk_errors(models_dir):
         models_dir.mkdir(parents=True, exist_ok=True)
         lock = models_dir / LOCK_NAME
         with exclusively(lock, lock_timeout_s, lambda: progress("waiting for another process that prepares models")):
@@ -64,7 +63,7 @@ def verify(models_dir: Path, models: Iterable[PackagedModel] = tuple(CATALOGUE.v
         ModelError: a package is not installed, or a file cannot be read.
     """
     stamps = Stamps(models_dir / STAMPS_NAME)
-    with _disk_errors(models_dir):
+    with disk_errors(models_dir):
         return [
             Check(model.name, path, stamps.problem(path, pinned, trust=False), mend)
             for model in models
@@ -117,24 +116,4 @@ def _convert(model: PackagedModel, converted: PinnedFile, target: Path, stamps: 
 def _check_room(directory: Path, needed: int) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed + SPARE_BYTES:
-        raise _no_room(directory, f"needs {(needed + SPARE_BYTES) / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
-
-
-def _no_room(directory: Path, detail: str) -> ModelError:
-    return ModelError(f"no room on the disk of {directory} ({detail})", "free some, or choose another directory")
-
-
-@contextmanager
-def _disk_errors(directory: Path) -> Iterator[None]:
-    """Turn what the file system refuses into a ModelError with a mend."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise ModelError(str(error), "stop that process, then try again") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_room(directory, str(error.strerror)) from error
-        where = error.filename or directory
-        raise ModelError(
-            f"{where}: {error.strerror or error}", "check its owner and permissions, and the disk"
-        ) from error
+        raise no_room(directory, f"needs {(needed + SPARE_BYTES) / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
