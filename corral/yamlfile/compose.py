@@ -18,7 +18,7 @@ import yaml
 from corral.yamlfile import syntax
 from corral.yamlfile.nodes import Alias, Entry, Mapping, Node, Scalar, Sequence
 from corral.yamlfile.problems import Problem, ticked
-from corral.yamlfile.scalars import kind_of, read_plain
+from corral.yamlfile.scalars import kind_of, meaning, read_plain
 
 MAX_NODES = 200_000
 MAX_DEPTH = 64
@@ -226,8 +226,7 @@ class _Composer:
             return
         name = written.text
         if written.plain and not isinstance(written.data, str):
-            meaning = {True: "true", False: "false", None: "null"}.get(written.data, "a number")
-            what = f"the key {ticked(name)} is read as {meaning}, not as text"
+            what = f"the key {ticked(name)} is read as {meaning(written.data)}, not as text"
             self.complain(key.line, key.column, what, f'quote it: "{name}":', on_key=True)
         mapping = collection.node
         assert isinstance(mapping, Mapping)  # noqa: S101  # `_add` calls this for mappings only

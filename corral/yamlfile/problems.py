@@ -66,7 +66,7 @@ class YamlFileErrors(CorralError):  # noqa: N818  # it holds many of them
 
     def lines(self) -> list[str]:
         """Return one line for each problem, in the order of the file."""
-        name = one_line(self.name)
+        name = printable(self.name)
         return [f"{name}:{problem}" if problem.line else f"{name}: {problem}" for problem in self.problems]
 
 
@@ -85,6 +85,11 @@ def one_line(text: str) -> str:
     """Return text as it may stand in a message: on one line, nothing invisible, not too long."""
     if len(text) > _SHOWN_CHARACTERS:
         text = text[: _SHOWN_CHARACTERS - 3] + "..."
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """Return text on one line, line ends and all that is invisible written as escapes."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

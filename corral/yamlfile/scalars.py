@@ -39,6 +39,13 @@ def kind_of(text: str) -> str:
     return "str"
 
 
+def meaning(value: Any) -> str:
+    """Return what a plain scalar that is no text was read as, for a message."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"the number {str(value)[:20]}"
+
+
 def _number(text: str, kind: str) -> tuple[Any, str]:
     digits = text.replace("_", "")
     try:

@@ -126,7 +126,7 @@ def _line_without_colon(complaint: _Complaint, number: int) -> Problem:
 
 def _missing_space(number: int, found: re.Match[str]) -> Problem:
     what = f"no space after the colon of {ticked(found['key'])}"
-    return Problem(number + 1, found.end("key") + 1, (), what, f"write `{one_line(found['key'])}: ...`")
+    return Problem(number + 1, found.end("key") + 2, (), what, f"write `{one_line(found['key'])}: ...`")
 
 
 def _above(complaint: _Complaint) -> Problem | None:

@@ -10,11 +10,13 @@ from pydantic import ValidationError
 from pydantic_core import core_schema
 
 from corral.yamlfile.nodes import Mapping, Node, Positions, Scalar, Sequence
-from corral.yamlfile.problems import KeyPath, Problem, listed, one_line, ticked
+from corral.yamlfile.problems import KeyPath, Problem, listed, one_line, printable, ticked
+from corral.yamlfile.scalars import meaning
 from corral.yamlfile.secrets import HIDDEN, looks_secret
 from corral.yamlfile.shapes import Shapes, Spot
 from corral.yamlfile.wanted import MAPPINGS, example, names, wanted
 
+_PREFIX = 3  # letters of a key from which it is taken for the beginning of a longer one
 _PYDANTICS_OWN = frozenset(get_args(core_schema.ErrorType))
 # Errors that say: this member of the union is not even meant. The others speak of a value of the right kind.
 _ANOTHER_KIND = ("_type", "_parsing", "literal_error", "enum", "none_required", "int_from_float", "is_instance_of")
@@ -189,7 +191,7 @@ class _Wording:
         subject = "the key" if fault.spot.on_key else self._given(fault.spot.path)
         value = None if fault.spot.on_key else example(self._shapes, fault.spot.schemas)
         such = f", such as {ticked(value)}" if value else ""
-        what = f"{subject} does not have the form {_whole(str(fault.context['pattern']))}"
+        what = f"{subject} does not have the form {printable(str(fault.context['pattern']))}"
         return what, f"write it in that form{such}"
 
     def _not_finite(self, fault: _Fault) -> tuple[str, str]:
@@ -198,7 +200,7 @@ class _Wording:
     def _own_words(self, fault: _Fault) -> tuple[str, str]:
         """Return what a validator of the model says, which is written as `what; mend`."""
         message = str(fault.context["error"]) if "error" in fault.context else fault.message
-        what, _, mend = _whole(message).partition("; ")
+        what, _, mend = printable(message).partition("; ")
         return what or "is refused", mend
 
     # Words about values
@@ -218,8 +220,7 @@ class _Wording:
             return None
         if looks_secret(spot.path, node.text):
             return "is not read as text", "quote it"
-        meaning = {True: "true", False: "false", None: "null"}.get(node.data, f"the number {node.data}")
-        return f"{ticked(node.text)} is read as {meaning}, not as text", f'quote it: "{one_line(node.text)}"'
+        return f"{ticked(node.text)} is read as {meaning(node.data)}, not as text", f'quote it: "{one_line(node.text)}"'
 
 
 def placed(positions: Positions, problem: Problem) -> Problem:
@@ -269,6 +270,7 @@ def _did_you_mean(given: str, known: list[str]) -> str:
         return "take it out"
     plain = {_plain(name): name for name in reversed(known)}
     near = difflib.get_close_matches(_plain(given), plain, n=1)
+    near = near or [name for name in plain if len(given) >= _PREFIX and name.startswith(_plain(given))]
     guess = f"did you mean {ticked(plain[near[0]])}? " if near else ""
     return f"{guess}(known: {_all(known)})" if guess else f"write one of those known: {_all(known)}"
 
@@ -284,8 +286,3 @@ def _all(known: Iterable[str]) -> str:
 def _keyed(path: KeyPath, value: str) -> str:
     """Return an example as it stands in the file: `port: 8080`, or `8080` for an item of a list."""
     return f"{path[-1]}: {value}" if path and isinstance(path[-1], str) else value
-
-
-def _whole(text: str) -> str:
-    """Return text on one line, uncut."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
