@@ -23,7 +23,11 @@ GGUF = gguf()
 
 async def test_a_model_comes_whole_checked_and_readable_by_others(server: ModelServer, yard: Yard) -> None:
     server.put("/m.gguf", GGUF)
-    result = await yard.pull("llama", url=f"{server.url}/m.gguf", sha256=sha256(GGUF))
+    before = os.umask(0o077)
+    try:
+        result = await yard.pull("llama", url=f"{server.url}/m.gguf", sha256=sha256(GGUF))
+    finally:
+        os.umask(before)
     assert (result.outcome, result.checked, result.size) == ("fetched", True, len(GGUF))
     assert result.path == yard.folder / "llama.gguf"
     assert yard.bytes_of("llama") == GGUF
@@ -85,6 +89,8 @@ async def test_a_file_that_changes_while_it_is_fetched_is_not_mixed(server: Mode
     assert result.outcome == "fetched"
     assert yard.bytes_of("llama") == new
     assert "has changed: starting anew" in yard.told.text
+    resumed = [headers for headers in file.asked if headers.get("range") == "bytes=300000-"]
+    assert [headers.get("if-range") for headers in resumed] == ['"v1"']  # the server need not send what is not wanted
 
 
 async def test_a_wrong_checksum_never_replaces_a_good_file(server: ModelServer, yard: Yard) -> None:
@@ -248,6 +254,7 @@ async def test_downloads_run_side_by_side_but_not_all_at_once(server: ModelServe
     def two_are_here() -> None:
         with server.changed:
             assert server.changed.wait_for(lambda: server.busy == 2, 10)
+            assert not server.changed.wait_for(lambda: server.busy > 2, 0.5)
         for file in files:
             file.released.set()
 
