@@ -28,7 +28,9 @@ class Host(Part):
     runtime: Runtime = Field(default="compose", description="How its servers run.")
     cores: int | None = Field(default=None, ge=1, le=1024, description="CPU cores that the servers may use.")
     memory_mib: int | None = Field(default=None, ge=256, description="Host memory.")
-    power_budget_w: int | None = Field(default=None, ge=10, description="What the power supply gives all GPUs together.")
+    power_budget_w: int | None = Field(
+        default=None, ge=10, description="What the power supply gives all GPUs together."
+    )
     gpus: tuple[Gpu, ...] | Literal["detect"] = Field(
         default=(), description="Its cards in the driver's order; `detect` on a host of one's own: what is found there."
     )

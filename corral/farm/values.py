@@ -8,7 +8,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _GPU_UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{4,100}")
 _COMPUTE = re.compile(r"\d{1,2}\.\d")
@@ -25,7 +27,9 @@ class Part(BaseModel):
 
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
-        raise ValueError("cannot be a name; use small letters, digits and dashes, 40 at most, a letter or digit at the ends")
+        raise ValueError(
+            "cannot be a name; use small letters, digits and dashes, 40 at most, a letter or digit at the ends"
+        )
     return text
 
 
@@ -89,10 +93,12 @@ def _ports(value: object) -> object:
     if isinstance(value, str) and (found := _RANGE.fullmatch(value.strip())):
         first, last = int(found[1]), int(found[2])
         if first > last or last - first > 4096:
-            raise ValueError(f"is no range of ports; give the lower one first, like {min(first, last)}-{max(first, last)}")
+            raise ValueError(
+                f"is no range of ports; give the lower one first, like {min(first, last)}-{max(first, last)}"
+            )
         return tuple(range(first, last + 1))
     if isinstance(value, str):
-        raise ValueError("is no range of ports; give one like 8080-8086, or a list of ports")
+        raise ValueError("is no range of ports; give one like 8080-8086, or a list of ports")  # noqa: TRY004  # Pydantic's
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -138,11 +138,11 @@ def test_a_slow_reader(fake: Broken, table: Table, full: bool) -> None:
     server, llama = fake
     duration_s = 60 if full else 5
     wrapper = psutil.Process(server.process.pid)
-    with table.fault(f"a client reads 20 KiB/s for {duration_s} s of a 256 MiB stream", server, cause=None) as fault:
+    with table.fault(f"a client reads 80 KiB/s for {duration_s} s of a 256 MiB stream", server, cause=None) as fault:
         llama.set(big_words=64 * 1024)
         before = wrapper.memory_info().rss
         with server.client.stream("POST", "/v1/chat/completions", json=chat(stream=True, max_tokens=4096)) as answer:
-            pieces = answer.iter_raw(2048)
+            pieces = answer.iter_raw(8192)
             until = time.monotonic() + duration_s
             most = before
             pause = threading.Event()
