@@ -16,7 +16,10 @@ ALIGNMENT = {Device.CUDA: 128, Device.CPU: 64}
 _CUDA_ROW_ELEMENTS = 512  # MATRIX_ROW_PADDING: quantised kernels read rows in steps of so many
 _EMBEDDING = "token_embd.weight"
 _INPUTS = frozenset({_EMBEDDING, "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight"})
-_NO_OUTPUT = frozenset({"bert", "nomic-bert"})
+# Encoders give embeddings, without an output matrix; all other models without one use the token embedding.
+_NO_OUTPUT = frozenset(
+    {"bert", "eurobert", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe"}
+)
 _SHARED_BY_LAYERS = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
 _FIRST_LAYER = "token_embd_norm."
 
@@ -73,5 +76,5 @@ def _layer(tensor: TensorInfo, count: int) -> int:
 
 
 def _is_tied(header: Header) -> bool:
-    names = {tensor.name for tensor in header.tensors}
-    return "output.weight" not in names and "output_norm.weight" in names and header.architecture not in _NO_OUTPUT
+    has_output = any(tensor.name == "output.weight" for tensor in header.tensors)
+    return not has_output and header.architecture not in _NO_OUTPUT
