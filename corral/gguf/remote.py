@@ -38,7 +38,7 @@ async def read_url(
                 sizes.append(size)
     except TimeoutError:
         raise GgufError(
-            f"{url} did not give its header in {deadline_s:.0f} s", "check the network, or download the model first"
+            f"{url} did not give its header in {deadline_s:g} s", "check the network, or download the model first"
         ) from None
     except httpx.InvalidURL as error:
         raise GgufError(f"{url} is no URL ({error})", "give http(s)://host/path/model.gguf") from None

@@ -71,7 +71,7 @@ async def confirm(
             rows = await _read_table(lines, last)
     except TimeoutError:
         raise ConfirmError(
-            f"{command[0]} printed no memory table in {deadline_s:.0f} s", "use a llama-server of b9603 or newer"
+            f"{command[0]} printed no memory table in {deadline_s:g} s", "use a llama-server of b9603 or newer"
         ) from None
     except OSError as error:
         raise ConfirmError(

@@ -8,7 +8,11 @@
 | scratch | an upper bound | CUDA's flash attention over a cache that is not f16 |
 | driver | assumed | `CUDA_CONTEXT_BYTES` |
 
-The first three are tested against llama-server's own figures on its CPU backend. With all layers offloaded, CUDA's
+The first three are tested against llama-server's own figures on its CPU backend. Compute of recurrent layers and of
+latent attention (mamba, deepseek2) is only an upper bound, seen up to 1.7 times the true size. Logits are reckoned for
+one token a slot, as llama.cpp does since its pull request 23861 (June 2026); older ones reserve them for a whole pass.
+
+With all layers offloaded, CUDA's
 buffers hold the same tensors; what differs there is reckoned from the source and not measured: tensors are aligned to
 128 bytes and quantised rows padded to 512 elements; inputs and the token embedding's result are made on the host and
 copied, so that the graph's inputs count on both sides here; flash attention's f16 copies (`scratch`). With only some

@@ -148,6 +148,73 @@ def _encoder_tensors(sizes: Sizes) -> Iterator[Tensor]:
             yield f"{prefix}{name}.bias", (width,), "f32"
 
 
+def mamba() -> Model:
+    """A small state-space model: a state for each slot, no attention."""
+    sizes = Sizes("mamba", heads=0, head=64, tied=True)
+    width, inner, state, rank = sizes.embedding, 1024, 16, 32
+    tensors: list[Tensor] = [
+        ("token_embd.weight", (width, sizes.vocabulary), "q8_0"),
+        ("output_norm.weight", (width,), "f32"),
+    ]
+    for index in range(sizes.layers):
+        prefix = f"blk.{index}."
+        tensors += [
+            (f"{prefix}attn_norm.weight", (width,), "f32"),
+            (f"{prefix}ssm_in.weight", (width, 2 * inner), "q8_0"),
+            (f"{prefix}ssm_conv1d.weight", (4, inner), "f32"),
+            (f"{prefix}ssm_conv1d.bias", (inner,), "f32"),
+            (f"{prefix}ssm_x.weight", (inner, rank + 2 * state), "q8_0"),
+            (f"{prefix}ssm_dt.weight", (rank, inner), "f32"),
+            (f"{prefix}ssm_dt.bias", (inner,), "f32"),
+            (f"{prefix}ssm_a", (state, inner), "f32"),
+            (f"{prefix}ssm_d", (inner,), "f32"),
+            (f"{prefix}ssm_out.weight", (inner, width), "q8_0"),
+        ]
+    metadata = _metadata(sizes, encoder=False) | {
+        "mamba.ssm.conv_kernel": 4, "mamba.ssm.inner_size": inner, "mamba.ssm.state_size": state,
+        "mamba.ssm.time_step_rank": rank,
+    }  # fmt: skip
+    return Model(metadata, tensors, tokens(sizes.vocabulary))
+
+
+def deepseek2() -> Model:
+    """A small model with latent attention: one compressed row a token in its cache, no values; and shared experts."""
+    sizes = Sizes("deepseek2", kv_heads=1, experts=8, experts_used=2, expert_feed_forward=256)
+    width, heads, rank, turned, plain = sizes.embedding, sizes.heads, 256, 64, 128
+    matrices: dict[str, tuple[int, ...]] = {
+        "attn_q_a": (width, 384), "attn_q_b": (384, heads * (plain + turned)), "attn_kv_a_mqa": (width, rank + turned),
+        "attn_k_b": (plain, rank, heads), "attn_v_b": (rank, plain, heads), "attn_output": (heads * plain, width),
+    }  # fmt: skip
+    shared: dict[str, tuple[int, ...]] = {
+        "ffn_gate_shexp": (width, 256), "ffn_up_shexp": (width, 256), "ffn_down_shexp": (256, width),
+    }  # fmt: skip
+    norms = {"attn_norm": width, "attn_q_a_norm": 384, "attn_kv_a_norm": rank, "ffn_norm": width}
+    tensors: list[Tensor] = [
+        ("token_embd.weight", (width, sizes.vocabulary), "q8_0"),
+        ("output_norm.weight", (width,), "f32"),
+        ("output.weight", (width, sizes.vocabulary), "q8_0"),
+    ]
+    for index in range(sizes.layers):
+        prefix = f"blk.{index}."
+        tensors += [(f"{prefix}{name}.weight", (length,), "f32") for name, length in norms.items()]
+        tensors += [(f"{prefix}{name}.weight", shape, "q8_0") for name, shape in matrices.items()]
+        if index == 0:
+            tensors += _feed_forward(sizes, prefix)
+            continue
+        tensors += _experts(sizes, prefix)
+        tensors += [(f"{prefix}{name}.weight", shape, "q8_0") for name, shape in shared.items()]
+    metadata = _metadata(sizes, encoder=False) | {
+        f"deepseek2.{key}": value
+        for key, value in {
+            "attention.q_lora_rank": 384, "attention.kv_lora_rank": rank, "attention.key_length": rank + turned,
+            "attention.value_length": rank, "attention.key_length_mla": plain + turned,
+            "attention.value_length_mla": plain, "rope.dimension_count": turned, "expert_shared_count": 1,
+            "leading_dense_block_count": 1, "expert_weights_scale": 1.0,
+        }.items()
+    }  # fmt: skip
+    return Model(metadata, tensors, tokens(sizes.vocabulary))
+
+
 LLAMA_LAYERS = 32
 
 

@@ -29,7 +29,7 @@ _FIGURES = {
 
 @dataclass
 class Figures:
-    """In MiB, of two decimals; `rounding` is that of the weights. `caches` has (MiB, cells, layers) of each KV cache."""
+    """In MiB, of two decimals; `rounding` is that of the weights. `caches`: (MiB, cells, layers) of each KV cache."""
 
     weights: float = 0.0
     rounding: float = 0.006

@@ -3,6 +3,7 @@
 Every run is llama-server's memory fit (`-lv 5`): it lays out the real graph of a real header and allocates nothing.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from corral.models.catalogue import CHAT
 from corral.planner.estimate_server import Device, ServerShape
 from corral.planner.fit_table import confirm
 from corral.planner.memory import MIB, Estimate, estimate
-from support.gguf_files import write
-from support.gguf_models import Sizes, llama_31_8b_q5_k_m, nomic_embed_v15_q8_0, small
+from support.gguf_files import Model, write
+from support.gguf_models import Sizes, deepseek2, llama_31_8b_q5_k_m, mamba, nomic_embed_v15_q8_0, small
 from support.memory_engine import Figures, command, measure
 
 pytestmark = pytest.mark.integration
@@ -54,10 +55,10 @@ ENCODER_SERVERS = {
 }
 
 
-def check(estimated: Estimate, measured: Figures) -> None:
+def check(estimated: Estimate, measured: Figures, most_over: float = MOST_OVER) -> None:
     assert estimated.host.cache / MIB == pytest.approx(measured.cache, abs=ROUNDING_MIB * max(len(measured.caches), 1))
     assert estimated.host.mapped / MIB == pytest.approx(measured.weights, abs=measured.rounding)
-    assert measured.compute - ROUNDING_MIB <= estimated.host.compute / MIB <= MOST_OVER * measured.compute
+    assert measured.compute - ROUNDING_MIB <= estimated.host.compute / MIB <= most_over * measured.compute
     assert estimated.host.output / MIB >= measured.output - ROUNDING_MIB
 
 
@@ -98,6 +99,16 @@ def test_the_reference_boxs_embedding_model_takes_what_is_planned(tmp_path: Path
     path = write(tmp_path / "nomic.gguf", nomic_embed_v15_q8_0())
     server = ServerShape(context=8192, slots=4, mode="embedding")
     check(estimate(read_file(path), server, Device.CPU), measure(path, server))
+
+
+@pytest.mark.parametrize("make", [mamba, deepseek2])
+def test_states_and_latent_caches_are_exact_and_their_compute_bounded(
+    make: Callable[[], Model], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "model.gguf", make())
+    header = read_file(path)
+    for name in ("one slot, short", "two slots, q8_0", "no flash attention"):
+        check(estimate(header, SERVERS[name], Device.CPU), measure(path, SERVERS[name]), most_over=2.0)
 
 
 async def test_confirm_shows_llama_servers_table(tmp_path: Path) -> None:
