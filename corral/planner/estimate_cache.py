@@ -13,6 +13,7 @@ from corral.planner.estimate_server import Device, Resolved
 from corral.planner.estimate_weights import buffer_size
 
 _STATE_BYTES = 4
+_READ_AS_F16 = ("f16", "f32")  # llama.cpp's graph itself turns f32 into f16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ def attention_scratch(layers: Iterable[Layer], run: Resolved) -> int:
 
 
 def _converted(layer: Layer, run: Resolved) -> int:
-    keys = 0 if run.type_k.name == "f16" else layer.key_row
-    values = 0 if run.type_v.name == "f16" else layer.value_row
+    keys = 0 if run.type_k.name in _READ_AS_F16 else layer.key_row
+    values = 0 if run.type_v.name in _READ_AS_F16 else layer.value_row
     return 2 * run.streams * window_cells(layer.window, run) * (keys + values)
 
 

@@ -166,7 +166,7 @@ class _Builder:
         if self._model.kv_cache:
             graph.use(key, self._key_index)
             graph.use(value, self._value_index)
-            sources: tuple[Tensor, ...] = ()
+            sources = self._read_cache(layer)
         elif run.flash:
             keys, values = self._row(layer.key_row) // 2, self._row(layer.value_row) // 2  # in f16
             sources = (graph.op(keys, key), graph.op(values, value))
@@ -184,6 +184,14 @@ class _Builder:
         if self._rotated(layer, run.type_v.quantised):
             current = graph.op(result, current, self._rotation)
         return graph.op(self._row(self._model.embedding), current)
+
+    def _read_cache(self, layer: Layer) -> tuple[Tensor, ...]:
+        """The cache lies elsewhere, but flash attention has one of f32 copied to f16."""
+        if not self._run.flash:
+            return ()
+        cells = self._run.streams * self._cells(layer)
+        rows = ((self._run.type_k, layer.key_row), (self._run.type_v, layer.value_row))
+        return tuple(self._graph.op(_HALF * row * cells) for kind, row in rows if kind.name == "f32" and row)
 
     def _query_key_value(self, block: _Blocks, layer: Layer, current: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         graph, heads = self._graph, max(layer.heads, 1)

@@ -44,6 +44,7 @@ SERVERS = {
     "unified": ServerShape(context=8192, slots=4, kv_unified=True, flash_attention="on"),
     "no flash attention": ServerShape(context=4096, slots=2, flash_attention="off"),
     "no flash attention, short batch": ServerShape(context=2048, batch=64, ubatch=64, flash_attention="off"),
+    "f32 cache": ServerShape(context=4096, slots=2, type_k="f32", type_v="f32", flash_attention="on"),
     "embedding": ServerShape(context=2048, slots=2, ubatch=128, mode="embedding"),
 }
 ENCODER_SERVERS = {
