@@ -102,7 +102,7 @@ class _Builder:
         graph.input(width)
         mixed_tokens, mixed_slots = graph.input(_INDEX * self._tokens), graph.input(_LONG * self._tokens)
         mixed = graph.input(width)
-        self._positions = graph.input(_INDEX * self._tokens * (4 if "mrope" in self._names else 1))
+        self._positions = graph.input(_INDEX * self._tokens)
         hidden = graph.op(width, tokens)
         rows = graph.op(width, mixed_tokens)
         copied = graph.op(width, mixed)
