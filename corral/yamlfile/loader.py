@@ -12,7 +12,7 @@ from corral.yamlfile import source, wording
 from corral.yamlfile.compose import compose
 from corral.yamlfile.nodes import Alias, Mapping, Node, Positions, Scalar, Sequence
 from corral.yamlfile.problems import KeyPath, Problem, YamlFileErrors, ticked
-from corral.yamlfile.secrets import looks_secret, redact
+from corral.yamlfile.secrets import looks_secret, redact, repeated
 from corral.yamlfile.shapes import Shapes
 from corral.yamlfile.wanted import NUMBERS, wanted
 
@@ -90,7 +90,7 @@ def _loaded(text: str, name: str, model: type[M], checks: Callable[[M], Iterable
     if value is not None and not found:
         found += [wording.placed(positions, problem) for problem in checks(value)]
     if value is None or found:
-        hidden = [scalar.text for _, scalar in secrets]
+        hidden = repeated((scalar.text for _, scalar in secrets), _texts(found))
         raise YamlFileErrors(name, list(dict.fromkeys(_redacted(problem, hidden) for problem in found)))
     return Loaded(value, positions, text)
 
@@ -133,6 +133,11 @@ def _booleans_for_numbers(
         if members and all(member["type"] in NUMBERS for member in members):
             what = f"{ticked(scalar.text)} is no number but means {str(scalar.data).lower()}"
             yield wording.placed(positions, Problem.at(path, what, f"write {wanted(shapes, members)}"))
+
+
+def _texts(problems: list[Problem]) -> Iterator[str]:
+    for problem in problems:
+        yield from (problem.what, problem.mend, *(step for step in problem.path if isinstance(step, str)))
 
 
 def _redacted(problem: Problem, secrets: list[str]) -> Problem:

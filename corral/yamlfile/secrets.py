@@ -25,7 +25,7 @@ _ISSUED = re.compile(
     )|-----BEGIN[ A-Z]*PRIVATE[ ]KEY-----""",
     re.VERBOSE,
 )
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/?#@:]*):(?P<password>[^\s/?#@]+)@")
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,20}://)(?P<user>[^\s/?#@:]*):(?P<password>[^\s/?#@]+)@")
 _PREFIXES = ("sk-", "hf_", "gh", "AKIA", "glpat-", "xox", "eyJ", "-----BEGIN", "://")
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::?\?[^}]*)?\}")
@@ -54,11 +54,21 @@ def looks_secret(key_path: KeyPath, value: Any) -> Problem | None:
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return a message with everything in it hidden that looks like a secret, or is one of those given."""
     text = _USERINFO.sub(rf"\g<scheme>{HIDDEN}@", _ISSUED.sub(HIDDEN, text))
-    known = sorted({form for secret in secrets if secret.strip() for form in (secret, repr(secret)[1:-1])}, key=len)
-    if known:
-        forms = "|".join(re.escape(form) for form in reversed(known))
-        text = re.sub(rf"(?<!\w)(?:{forms})(?!\w)", HIDDEN, text)
+    for secret in secrets:
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
     return text
+
+
+def repeated(secrets: Iterable[str], texts: Iterable[str]) -> list[str]:
+    """Return those secrets that occur in texts, as written or as `repr` writes them, the longest first.
+
+    A file may hold thousands of secrets and of mistakes; hardly ever does a message repeat one.
+    """
+    everything = "\n".join(texts)
+    words = set(re.findall(r"\w+", everything))
+    forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1]) if form.strip()}
+    found = [form for form in forms if (form in words if re.fullmatch(r"\w+", form) else form in everything)]
+    return sorted(found, key=len, reverse=True)
 
 
 def _is_secret(name: str, value: str | float) -> bool:

@@ -11,10 +11,10 @@ from corral.yamlfile import YamlFileErrors, loads
 from support.yaml_models import GOOD, Farm
 
 PIECES = st.sampled_from(
-    ["a", "boxes", "port", ": ", ":", "- ", "\n", "\n  ", "\n\t", "[", "]", "{", "}", ",", "&a ", "*a", "<<: *a", "!x ",
-     "!!int ", '"', "'", "|", ">", "#", " ", "1", "010", "1:30", "0x_", "yes", "~", "---\n", "...\n", "%YAML 1.1\n", "? ",
-     "@", "\\", "\x00", "\x85", "\ufeff", "\r", "é", "\ud800", "sk-12345", ".inf",
-     ".nan", "=", "1e999", "2026-13-45"]
+    ["a", "boxes", "port", ": ", ":", "- ", "\n", "\n  ", "\n\t", "[", "]", "{", "}", ",", "&a ", "*a", "<<: *a",
+     "!x ", "!!int ", '"', "'", "|", ">", "#", " ", "1", "010", "1:30", "0x_", "yes", "~", "---\n",
+     "...\n", "%YAML 1.1\n", "? ",
+     "@", "\\", "\r", "é", "sk-12345", ".inf", ".nan", "=", "1e999", "2026-13-45"]
 )  # fmt: skip
 LINES = GOOD.splitlines()
 
@@ -37,7 +37,10 @@ def assert_placed(text: str) -> None:
         assert str(problem).isprintable()
 
 
-@given(st.lists(PIECES, max_size=40).map("".join) | st.text())
+POISON = st.sampled_from(["\x00", "\x85", "\ufeff", "\ud800", "\u2028"])
+
+
+@given(st.lists(PIECES, max_size=40).map("".join) | st.lists(PIECES | POISON, max_size=6).map("".join) | st.text())
 @settings(deadline=None)
 def test_any_text_is_loaded_or_refused_with_places_in_it(text: str) -> None:
     assert_placed(text)
