@@ -193,17 +193,23 @@ class Fake:
         filler = "x" * self.faults.big_words
         words = tuple(f" w{number}{filler}" for number in range(count))
         include_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
-        async with self._slot(8) as slot:
+        async with contextlib.AsyncExitStack() as held:
+            slot = await held.enter_async_context(self._slot(8))
             answer = answers.Answer(self.alias, slot.task or 0, words, slot.prompt_tokens, include_usage)
             if asked.get("stream"):
-                return await self._streamed(request, dialect, answer, slot)
+                return await self._streamed(request, dialect, answer, slot, held)
             await self._prefill(slot)
             async for _word in self._words(answer, slot, pings=None):
                 continue
             return _told(dialect.whole(answer))
 
     async def _streamed(
-        self, request: web.Request, dialect: answers.Dialect, answer: answers.Answer, slot: Slot
+        self,
+        request: web.Request,
+        dialect: answers.Dialect,
+        answer: answers.Answer,
+        slot: Slot,
+        held: contextlib.AsyncExitStack,
     ) -> web.StreamResponse:
         await self._prefill(slot)
         stream = web.StreamResponse(headers={"content-type": "text/event-stream", "x-accel-buffering": "no"})
@@ -211,12 +217,28 @@ class Fake:
         await stream.prepare(request)
         for piece in dialect.opening(answer):
             await stream.write(piece)
-        async for word in self._words(answer, slot, pings=stream):
-            await stream.write(dialect.word(answer, word))
+        async with asyncio.TaskGroup() as decode_loop:  # it never waits for a client that reads slowly
+            decoded: asyncio.Queue[str | None] = asyncio.Queue()
+            decode_loop.create_task(self._decode(answer, slot, stream, decoded, held))
+            while (word := await decoded.get()) is not None:
+                await stream.write(dialect.word(answer, word))
         for piece in dialect.closing(answer):
             await stream.write(piece)
         await stream.write_eof()
         return stream
+
+    async def _decode(
+        self,
+        answer: answers.Answer,
+        slot: Slot,
+        stream: web.StreamResponse,
+        into: "asyncio.Queue[str | None]",
+        held: contextlib.AsyncExitStack,
+    ) -> None:
+        async for word in self._words(answer, slot, pings=stream):
+            into.put_nowait(word)
+        into.put_nowait(None)
+        await held.aclose()  # the slot is free before the client has read it all
 
     async def _prefill(self, slot: Slot) -> None:
         """Read the prompt: the count of read tokens grows all along, unless it is stalled."""
