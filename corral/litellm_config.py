@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from corral.default_farm import Farm, Server
+from corral.local_farm import LocalFarm, LocalServer
 from corral.ports import HOST
 
 HEADER = "# Rendered by `corral up` on every start; changes made here are lost.\n"
@@ -15,7 +15,7 @@ USD_PER_TOKEN = 1e-6
 hardware: a budget of 5 buys five million tokens."""
 
 
-def render(farm: Farm, ports: Mapping[str, int]) -> str:
+def render(farm: LocalFarm, ports: Mapping[str, int]) -> str:
     """Return LiteLLM's `config.yaml` for a farm.
 
     Args:
@@ -47,7 +47,7 @@ def render(farm: Farm, ports: Mapping[str, int]) -> str:
     return HEADER + yaml.safe_dump(config, sort_keys=False, width=120)
 
 
-def _deployment(server: Server, port: int) -> dict[str, Any]:
+def _deployment(server: LocalServer, port: int) -> dict[str, Any]:
     """Return the entry of one server; its `id` is the server's name in every log and header."""
     info: dict[str, Any] = {
         "id": server.name,
@@ -57,9 +57,9 @@ def _deployment(server: Server, port: int) -> dict[str, Any]:
         "max_input_tokens": server.model.context,
     }
     return {
-        "model_name": server.model.name,
+        "model_name": server.model_name,
         "litellm_params": {
-            "model": f"hosted_vllm/{server.model.name}",  # costs LiteLLM a third less CPU than `openai/`
+            "model": f"hosted_vllm/{server.model_name}",  # costs LiteLLM a third less CPU than `openai/`
             "api_base": f"http://{HOST}:{port}/v1",
             "api_key": "os.environ/GPU_SERVER_KEY",
             "max_retries": 0,  # the router retries, on another server

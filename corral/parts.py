@@ -1,5 +1,7 @@
 """The parts of a one-machine farm: what the keeper starts, in which order, and how it knows that each is ready."""
 
+import hashlib
+import json
 import signal
 import sys
 from collections.abc import Mapping
@@ -8,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from corral.default_farm import Farm, Server
-from corral.models.catalogue import CATALOGUE
+from corral.local_farm import LocalFarm, LocalServer, cache_ram_mib
+from corral.models.sources import PackageSource
 from corral.paths import CHECKOUT, StateDir
 from corral.ports import HOST
 from corral.secrets import Secrets
@@ -22,6 +24,8 @@ SYSTEM_VARIABLES = frozenset(
     {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}
 )
 DEVICE_VARIABLE_PREFIXES = ("CUDA_", "NVIDIA_", "GGML_", "VK_", "OMP_", "SSL_", "PYTHON")
+
+DOWNLOAD_TIMEOUT_S = 12 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Part:
     ready_timeout_s: float = 120.0
     stop_signal: int = signal.SIGTERM
     stop_timeout_s: float = 10.0
+    revision: str = ""
+    """Differs where the part would run differently: what `corral apply` compares. Says nothing of secrets."""
 
     @property
     def address(self) -> str:
@@ -68,7 +74,12 @@ class Part:
 
 
 def parts(
-    farm: Farm, ports: Mapping[str, int], secrets: Secrets, state: StateDir, environment: Mapping[str, str]
+    farm: LocalFarm,
+    ports: Mapping[str, int],
+    secrets: Secrets,
+    state: StateDir,
+    farm_file: Path,
+    environment: Mapping[str, str],
 ) -> tuple[Part, ...]:
     """Return the parts of a farm, jobs first.
 
@@ -77,6 +88,7 @@ def parts(
         ports: by part name: `postgres`, `litellm` and each server.
         secrets: given to the parts that need them, each its own.
         state: where data and logs lie.
+        farm_file: the file that the farm was read from.
         environment: this process's; parts get the system's variables of it, LiteLLM all (providers' keys).
     """
     owner = {OWNER_VARIABLE: str(state.root), "PYTHONUNBUFFERED": "1"}
@@ -99,9 +111,12 @@ def parts(
     models = Part(
         name="models",
         kind="job",
-        argv=(sys.executable, "-m", "corral.models", "prepare", "--into", str(state.models)),
-        environment={**system, **owner},
-        ready_timeout_s=300,
+        argv=(
+            *(str(Path(sys.executable).with_name("corral")), "models", "pull"),
+            *("--file", str(farm_file), "--into", str(state.models)),
+        ),
+        environment={**environment, **owner},  # a download may need the proxy and the hub's token
+        ready_timeout_s=300 if _is_packaged(farm) else DOWNLOAD_TIMEOUT_S,
     )
     postgres = Part(
         name="postgres",
@@ -136,6 +151,7 @@ def parts(
         ready_path="/health/readiness",
         ready_timeout_s=240,
         stop_timeout_s=8,
+        revision=_digest(state.litellm_config.read_text(encoding="utf-8")),
     )
     servers = tuple(
         _gpu_server(server, ports[server.name], secrets, state, {**system, **owner}, farm.llama_server)
@@ -151,47 +167,77 @@ def _not_by_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
+def _is_packaged(farm: LocalFarm) -> bool:
+    return all(isinstance(server.model.source, PackageSource) for server in farm.servers)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _gpu_server(
-    server: Server,
+    server: LocalServer,
     port: int,
     secrets: Secrets,
     state: StateDir,
     base: Mapping[str, str],
     llama_server: Path | None,
 ) -> Part:
-    model = server.model
-    settings = {
-        "SERVER_NAME": server.name,
-        "MODEL_PATH": str(CATALOGUE[model.name].location(state.models)),
-        "MODEL_ALIAS": model.name,
-        "MODE": model.mode,
-        "N_GPU_LAYERS": "999" if server.on_gpu else "0",
-        "N_CTX": str(model.context * model.slots),
-        "N_PARALLEL": str(model.slots),
-        "N_THREADS": str(server.threads),
-        "N_BATCH": "512",
-        "N_UBATCH": "512",
-        "HOST": HOST,
-        "PORT": str(port),
-        "API_KEY": secrets.gpu_server_key,
-        "LOG_FORMAT": "text",
-    }
-    if model.mode == "chat":
-        settings |= {"CACHE_TYPE_K": "q8_0", "CACHE_TYPE_V": "q8_0", "CACHE_REUSE": "256", "CACHE_RAM_MIB": "256"}
-    if llama_server:
-        settings["LLAMA_SERVER"] = str(llama_server)
-    if server.gpu_uuid:
-        settings["GPU_UUID"] = server.gpu_uuid
-    if server.device:
-        settings["EXTRA_ARGS"] = f"--device {server.device}"
+    settings = _settings(server, port, llama_server)
+    argv = (str(Path(sys.executable).with_name("gpu-server")),)
     return Part(
         name=server.name,
         kind="service",
-        argv=(str(Path(sys.executable).with_name("gpu-server")),),
-        environment={**base, **settings},
+        argv=argv,
+        environment={**base, **settings, "API_KEY": secrets.gpu_server_key},
         needs=("models",),
         port=port,
         ready_path="/health",
         ready_timeout_s=300,
         stop_timeout_s=8,
+        revision=_digest(json.dumps([argv, settings], sort_keys=True)),
     )
+
+
+def _settings(server: LocalServer, port: int, llama_server: Path | None) -> dict[str, str]:
+    """Return the settings of contract 1 that say how a server serves; none of them is a secret."""
+    model, serving = server.model, server.model.serving
+    layers = "999" if model.gpu_layers == "all" else str(model.gpu_layers)
+    settings = {
+        "SERVER_NAME": server.name,
+        "MODEL_PATH": str(server.gguf),
+        "MODEL_ALIAS": server.model_name,
+        "MODE": model.mode,
+        "N_GPU_LAYERS": layers if server.on_gpu else "0",
+        "N_CTX": str(model.total_context),
+        "N_PARALLEL": str(model.slots),
+        "N_THREADS": str(server.threads),
+        "N_BATCH": str(model.batch),
+        "N_UBATCH": str(model.ubatch),
+        "CACHE_TYPE_K": model.kv_cache.k,
+        "CACHE_TYPE_V": model.kv_cache.v,
+        "MAX_QUEUE": str(serving.max_queue),
+        "QUEUE_TIMEOUT_S": f"{serving.queue_timeout_s:g}",
+        "FIRST_BYTE_TIMEOUT_S": f"{serving.first_byte_timeout_s:g}",
+        "STALL_TIMEOUT_S": f"{serving.stall_timeout_s:g}",
+        "DRAIN_TIMEOUT_S": f"{serving.drain_timeout_s:g}",
+        "MAX_BODY_MIB": f"{serving.max_body_mib:g}",
+        "ALLOW_REMOTE_MEDIA": str(serving.allow_remote_media).lower(),
+        "HOST": HOST,
+        "PORT": str(port),
+        "LOG_FORMAT": "text",
+    }
+    if model.mode == "chat":
+        settings |= {"CACHE_REUSE": str(model.cache_reuse), "CACHE_RAM_MIB": str(cache_ram_mib(model))}
+    if model.projector is not None:
+        settings["MMPROJ_PATH"] = str(Path(model.projector.path).absolute())
+    if llama_server:
+        settings["LLAMA_SERVER"] = str(llama_server)
+    extra = list(model.extra_args)
+    if server.pin is not None and server.pin.uuid:
+        settings["GPU_UUID"] = server.pin.uuid
+    elif server.pin is not None:
+        extra.append(f"--device {server.pin.device}")
+    if extra:
+        settings["EXTRA_ARGS"] = " ".join(extra)
+    return settings

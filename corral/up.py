@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from corral import default_farm, farmstate, litellm_config, machine, ports, secrets
-from corral.default_farm import Farm
+from corral import farmstate, litellm_config, local_farm, machine, ports, secrets
 from corral.down import bring_down, leftovers
 from corral.errors import CorralError
+from corral.farm import load_farm
 from corral.farmstate import FarmState
 from corral.keys.access import base_url
 from corral.keys.client import GateAccess, KeyClient, NewKey
+from corral.local_farm import LocalFarm
 from corral.parts import OWNER_VARIABLE, parts
 from corral.paths import StateDir, write_private
 from corral.progress import Progress
@@ -44,11 +46,12 @@ class Started:
     seconds: float
 
 
-def bring_up(state: StateDir, environment: Mapping[str, str], progress: Progress) -> Started:
+def bring_up(state: StateDir, farm_file: Path, environment: Mapping[str, str], progress: Progress) -> Started:
     """Start the farm unless it runs, and wait until every part is ready.
 
     Args:
         state: where its data lies.
+        farm_file: what it is to be.
         environment: of this process.
         progress: told of each change.
 
@@ -67,7 +70,7 @@ def bring_up(state: StateDir, environment: Mapping[str, str], progress: Progress
             progress.note("parts of an earlier start that did not end well are still there: stopping them")
             bring_down(state)
         try:
-            _start_keeper(state, environment, progress)
+            _start_keeper(state, farm_file, environment, progress)
             farm = _follow(state, progress)
             key = asyncio.run(_fresh_key(farm, _secrets(state)))
         except BaseException:
@@ -89,18 +92,19 @@ def _secrets(state: StateDir) -> Secrets:
     return secrets.load_or_create(state.secrets_file, database_exists=(state.postgres_data / "PG_VERSION").exists())
 
 
-def _start_keeper(state: StateDir, environment: Mapping[str, str], progress: Progress) -> None:
+def _start_keeper(state: StateDir, farm_file: Path, environment: Mapping[str, str], progress: Progress) -> None:
+    loaded = load_farm(farm_file)
     seen = machine.look(state.root, environment)
     for note in seen.notes:
         progress.note(note)
-    farm = default_farm.choose(seen)
+    farm = local_farm.choose(loaded.value, farm_file.parent, state.models, seen)
     known = _secrets(state)
     chosen = _choose_ports(farm, state, environment, progress)
     state.litellm_config.write_text(litellm_config.render(farm, chosen), encoding="utf-8")
     plan = {
         "endpoint": f"http://{ports.HOST}:{chosen['litellm']}/v1",
-        "models": [model.name for model in farm.models],
-        "parts": [part.to_json() for part in parts(farm, chosen, known, state, environment)],
+        "models": farm.model_names,
+        "parts": [part.to_json() for part in parts(farm, chosen, known, state, farm_file, environment)],
     }
     write_private(state.plan_file, json.dumps(plan))
     state.state_file.unlink(missing_ok=True)
@@ -120,9 +124,9 @@ def _start_keeper(state: StateDir, environment: Mapping[str, str], progress: Pro
         time.sleep(0.02)
 
 
-def _choose_ports(farm: Farm, state: StateDir, environment: Mapping[str, str], progress: Progress) -> dict[str, int]:
+def _choose_ports(farm: LocalFarm, state: StateDir, environment: Mapping[str, str], progress: Progress) -> dict[str, int]:
     wanted_gate = environment.get("CORRAL_PORT")
-    gate = farm.gate_port
+    gate = farm.file.proxy.port
     if wanted_gate:
         if not ports.is_number(wanted_gate):
             raise CorralError(f"CORRAL_PORT={wanted_gate} is not a port", "give a number from 1 to 65535", exit_code=2)
@@ -136,7 +140,7 @@ def _choose_ports(farm: Farm, state: StateDir, environment: Mapping[str, str], p
             )
     wanted = [
         ("litellm", gate),
-        ("postgres", default_farm.POSTGRES_PORT),
+        ("postgres", farm.file.proxy.database_port),
         *((server.name, server.preferred_port) for server in farm.servers),
     ]
     known = ports.remembered(state.ports_file)
