@@ -16,12 +16,17 @@ from rich.panel import Panel
 
 from corral import logs as farm_logs
 from corral import status as farm_status
+from corral.doctor import from_farm
 from corral.down import bring_down
 from corral.errors import CorralError
+from corral.farm import validate
 from corral.keys.cli import app as keys_app
+from corral.models.cli import app as models_app
 from corral.paths import StateDir
 from corral.progress import for_console
+from corral.setup_farm import command as setup_farm
 from corral.up import Started, bring_up
+from corral.yamlfile import YamlFileErrors
 
 app = typer.Typer(
     name="corral",
@@ -32,6 +37,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(keys_app)
+app.add_typer(models_app)
+app.command("init")(setup_farm.command)
+app.command("validate")(validate.command)
+app.command("doctor")(from_farm.command)
 out = Console()
 err = Console(stderr=True)
 
@@ -196,6 +205,10 @@ def main() -> None:
     """Run the command; an error that a person can mend becomes one line and an exit code."""
     try:
         app()
+    except YamlFileErrors as errors:
+        for line in errors.lines():
+            err.print(f"[red]error:[/red] {escape(line)}", highlight=False, soft_wrap=True)
+        sys.exit(errors.exit_code)
     except CorralError as error:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
