@@ -6,7 +6,6 @@ import shlex
 import shutil
 import sys
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,13 +15,14 @@ from rich.panel import Panel
 
 from corral import logs as farm_logs
 from corral import status as farm_status
+from corral.apply import cli as apply_cli
 from corral.doctor import from_farm
 from corral.down import bring_down
 from corral.errors import CorralError
 from corral.farm import validate
 from corral.keys.cli import app as keys_app
 from corral.models.cli import app as models_app
-from corral.paths import StateDir
+from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
 from corral.progress import for_console
 from corral.setup_farm import command as setup_farm
 from corral.up import Started, bring_up
@@ -41,38 +41,33 @@ app.add_typer(models_app)
 app.command("init")(setup_farm.command)
 app.command("validate")(validate.command)
 app.command("doctor")(from_farm.command)
+app.command("apply")(apply_cli.apply)
+app.command("rollback")(apply_cli.rollback)
+app.command("history")(apply_cli.history)
 out = Console()
 err = Console(stderr=True)
 
-StateOption = Annotated[
-    Path, typer.Option("--state", envvar="CORRAL_STATE", help="Folder with the farm's data and secrets.")
-]
-DEFAULT_STATE = Path(".corral")
-
-
-def _state(root: Path) -> StateDir:
-    return StateDir(root.resolve())
-
 
 @app.command()
-def up(state: StateOption = DEFAULT_STATE) -> None:
+def up(state: StateOption = DEFAULT_STATE, file: FileOption = None) -> None:
     """Start the farm and print its endpoint and a fresh API key; if it runs already, change nothing.
 
-    Without a GPU: two chat servers and one embedding server on the CPU. With NVIDIA GPUs and a CUDA or Vulkan
-    llama-server on PATH or in LLAMA_SERVER: one chat server a GPU.
+    The farm is what corral.yaml says; without that file it is farms/laptop.yaml: two chat servers and one embedding
+    server on the CPU, or with NVIDIA GPUs and a llama-server that can use them one chat server a GPU.
 
     [bold]Examples[/bold]
 
       corral up
 
-      CORRAL_PORT=8000 corral up            another port for the gate
+      corral up --file farms/laptop.yaml     another farm file
+
+      CORRAL_PORT=8000 corral up             another port for the gate
 
       LLAMA_SERVER=~/llama-server corral up  an own build of llama.cpp
     """
-    where = _state(state)
-    environment = {name: value for name, value in os.environ.items() if name != "CORRAL_STATE"}
+    where = state_dir(state)
     try:
-        started = bring_up(where, environment, for_console(out))
+        started = bring_up(where, farm_file(file), environment_of_parts(os.environ), for_console(out))
     except KeyboardInterrupt:
         err.print("\ninterrupted: what this command started is stopped again", highlight=False)
         raise typer.Exit(130) from None
@@ -87,10 +82,16 @@ def up(state: StateOption = DEFAULT_STATE) -> None:
 def _welcome(started: Started, key: str) -> None:
     farm, endpoint = started.farm, started.farm.endpoint
     login = f"{started.secrets.ui_username} / {started.secrets.ui_password}"
-    body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "What is a corral?"}]})
+    chats = [name for name in farm.models if farm.modes.get(name, "chat") == "chat"]
+    question = "What is a corral?"
+    if chats:
+        route, asked = "chat/completions", {"model": chats[0], "messages": [{"role": "user", "content": question}]}
+    else:
+        route, asked = "embeddings", {"model": farm.models[0], "input": question}
+    body = json.dumps(asked)
     direct = "--noproxy 127.0.0.1 " if any(name.lower().endswith("_proxy") for name in os.environ) else ""
     curl = (
-        f"curl -s {direct}{endpoint}/chat/completions -H 'Authorization: Bearer {key}'"
+        f"curl -s {direct}{endpoint}/{route} -H 'Authorization: Bearer {key}'"
         f" -H 'Content-Type: application/json' -d {shlex.quote(body)}"
     )
     lines = [
@@ -116,7 +117,7 @@ def down(state: StateOption = DEFAULT_STATE) -> None:
       corral down
     """
     began = time.monotonic()
-    stopped = bring_down(_state(state))
+    stopped = bring_down(state_dir(state))
     if stopped:
         out.print(
             f"Stopped; {stopped} processes ended in {time.monotonic() - began:.1f} s. Data and keys are kept.",
@@ -139,7 +140,7 @@ def status(
 
       corral status --json | jq -r .endpoint
     """
-    farm = farm_status.current(_state(state))
+    farm = farm_status.current(state_dir(state))
     if as_json:
         sys.stdout.write(json.dumps(farm_status.as_json(farm), indent=1) + "\n")
     else:
@@ -166,7 +167,7 @@ def logs(
       corral logs litellm --follow
     """
     try:
-        farm_logs.show(_state(state), out, part, lines, follow=follow)
+        farm_logs.show(state_dir(state), out, part, lines, follow=follow)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -184,7 +185,7 @@ def reset(
 
       corral reset --yes
     """
-    where = _state(state)
+    where = state_dir(state)
     if not where.root.exists():
         out.print(f"There is nothing to delete: {where.root} does not exist.", highlight=False)
         return

@@ -33,6 +33,8 @@ class PartState:
     since: float = 0.0
     """When it took its present state."""
     restarts: int = 0
+    revision: str = ""
+    """`Part.revision` of what runs."""
 
 
 @dataclass
@@ -45,6 +47,15 @@ class Failure:
 
 
 @dataclass
+class Change:
+    """A change of the running farm."""
+
+    id: str
+    done: bool = False
+    failure: Failure | None = None
+
+
+@dataclass
 class FarmState:
     """The whole farm."""
 
@@ -53,6 +64,10 @@ class FarmState:
     keeper_pid: int = 0
     keeper_created: float = 0.0
     models: list[str] = field(default_factory=list)
+    modes: dict[str, str] = field(default_factory=dict)
+    """What each model serves: chat, embedding, ..."""
+    change: "Change | None" = None
+    """The last change that `corral apply` asked for."""
     parts: list[PartState] = field(default_factory=list)
     failure: Failure | None = None
 
@@ -77,11 +92,17 @@ def read(path: Path) -> FarmState | None:
     """Return the state last written; None where there is none or it cannot be understood."""
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        failure = raw.pop("failure")
+        failure, change = _failure(raw.pop("failure")), raw.pop("change")
         parts = [PartState(**part) for part in raw.pop("parts")]
-        return FarmState(**raw, parts=parts, failure=Failure(**failure) if failure else None)
+        if change:
+            change = Change(**{**change, "failure": _failure(change["failure"])})
+        return FarmState(**raw, parts=parts, failure=failure, change=change)
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def _failure(raw: dict[str, str] | None) -> Failure | None:
+    return Failure(**raw) if raw else None
 
 
 def process(pid: int | None, created: float) -> psutil.Process | None:

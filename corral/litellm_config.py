@@ -32,7 +32,7 @@ def render(farm: LocalFarm, ports: Mapping[str, int]) -> str:
             "cooldown_time": 5,
         },
         "litellm_settings": {
-            "callbacks": ["corral_headers.headers", "corral_body_guard.guard"],
+            "callbacks": ["corral_headers.headers", "corral_body_guard.guard", "corral_retries.retries"],
             "request_timeout": 600,
             "telemetry": False,
         },

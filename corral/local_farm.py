@@ -15,8 +15,8 @@ from corral.machine import Machine
 from corral.models.sources import PackageSource
 from corral.models.wanted import Wanted
 from corral.paths import CHECKOUT
-from corral.planner.estimate_server import ServerShape
-from corral.planner.memory import MIB, Device, estimate
+from corral.planner.estimate_server import Device, ServerShape
+from corral.planner.memory import MIB, estimate
 
 DEFAULT_FILE = CHECKOUT / "farms" / "laptop.yaml"
 OWN_FILE = Path("corral.yaml")
@@ -76,10 +76,15 @@ class LocalFarm:
     @property
     def model_names(self) -> tuple[str, ...]:
         """Each served model once, in the order of the servers."""
-        return tuple(dict.fromkeys(server.model_name for server in self.servers))
+        return tuple(self.modes)
+
+    @property
+    def modes(self) -> dict[str, str]:
+        """What each served model serves."""
+        return {server.model_name: server.model.mode for server in self.servers}
 
 
-def choose(file: FarmFile, base: Path, models_dir: Path, machine: Machine) -> LocalFarm:
+def choose(file: FarmFile, base: Path, models_dir: Path, machine: Machine, *, check_room: bool = True) -> LocalFarm:
     """Return the farm that a farm file makes of this machine.
 
     Args:
@@ -87,6 +92,7 @@ def choose(file: FarmFile, base: Path, models_dir: Path, machine: Machine) -> Lo
         base: the file's folder, which a model's `path` is relative to.
         models_dir: where downloaded and converted models lie.
         machine: what it has.
+        check_room: whether all of it is to be started, and must find memory and disk.
 
     Raises:
         CorralError: the machine cannot run it; the message says what is missing.
@@ -110,14 +116,28 @@ def choose(file: FarmFile, base: Path, models_dir: Path, machine: Machine) -> Lo
             raise CorralError(f"{placement.model} is no model for llama-server", "place it on a compose host")
         gguf = Wanted(placement.model, model.source, base).location(models_dir)
         servers.append(
-            LocalServer(
-                f"{name}-{counted[name]}", placement.model, model, gguf, port, model.threads or share, pin
-            )
+            LocalServer(f"{name}-{counted[name]}", placement.model, model, gguf, port, model.threads or share, pin)
         )
     binary = machine.llama_server.path if machine.llama_server else None
     farm = LocalFarm(file, tuple(servers), binary)
-    _check_room(machine, farm)
+    if check_room:
+        _check_room(machine, farm)
     return farm
+
+
+def check_growth(machine: Machine, farm: LocalFarm, names: list[str]) -> None:
+    """Check that the largest of these servers finds memory: one is replaced at a time, after its predecessor ended.
+
+    Raises:
+        CorralError: it does not.
+    """
+    for server in farm.servers:
+        if server.name in names and server.memory_mib > machine.memory_available_mib:
+            raise CorralError(
+                f"not enough memory: {server.name} would take about {server.memory_mib} MiB, "
+                f"{machine.memory_available_mib} MiB are available",
+                "give its model less context or fewer slots, or the machine more memory",
+            )
 
 
 def _this_host(file: FarmFile) -> Host:

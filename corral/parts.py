@@ -43,6 +43,7 @@ class Part:
         ready_timeout_s: longest time from start to ready (service) or to the end (job).
         stop_signal: asks it to stop.
         stop_timeout_s: after that, SIGKILL to its process group.
+        drain_timeout_s: the same where it is replaced while the farm goes on: its work may end.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Part:
     ready_timeout_s: float = 120.0
     stop_signal: int = signal.SIGTERM
     stop_timeout_s: float = 10.0
+    drain_timeout_s: float = 10.0
     revision: str = ""
     """Differs where the part would run differently: what `corral apply` compares. Says nothing of secrets."""
 
@@ -80,6 +82,7 @@ def parts(
     state: StateDir,
     farm_file: Path,
     environment: Mapping[str, str],
+    gate_config: str,
 ) -> tuple[Part, ...]:
     """Return the parts of a farm, jobs first.
 
@@ -90,7 +93,10 @@ def parts(
         state: where data and logs lie.
         farm_file: the file that the farm was read from.
         environment: this process's; parts get the system's variables of it, LiteLLM all (providers' keys).
+        gate_config: LiteLLM's configuration, written here under a name of its own, so that an earlier one stays.
     """
+    config = state.litellm_config(_digest(gate_config))
+    config.write_text(gate_config, encoding="utf-8")
     owner = {OWNER_VARIABLE: str(state.root), "PYTHONUNBUFFERED": "1"}
     system = {
         name: value
@@ -131,7 +137,7 @@ def parts(
         name="litellm",
         kind="service",
         argv=(
-            *(embedded, "proxy", "--config", str(state.litellm_config)),
+            *(embedded, "proxy", "--config", str(config)),
             *("--host", HOST, "--port", str(ports["litellm"])),
         ),
         environment={
@@ -151,10 +157,10 @@ def parts(
         ready_path="/health/readiness",
         ready_timeout_s=240,
         stop_timeout_s=8,
-        revision=_digest(state.litellm_config.read_text(encoding="utf-8")),
+        revision=_digest(gate_config),
     )
     servers = tuple(
-        _gpu_server(server, ports[server.name], secrets, state, {**system, **owner}, farm.llama_server)
+        _gpu_server(server, ports[server.name], secrets, {**system, **owner}, farm.llama_server)
         for server in farm.servers
     )
     return (engine, models, postgres, litellm, *servers)
@@ -179,7 +185,6 @@ def _gpu_server(
     server: LocalServer,
     port: int,
     secrets: Secrets,
-    state: StateDir,
     base: Mapping[str, str],
     llama_server: Path | None,
 ) -> Part:
@@ -195,6 +200,7 @@ def _gpu_server(
         ready_path="/health",
         ready_timeout_s=300,
         stop_timeout_s=8,
+        drain_timeout_s=server.model.serving.drain_timeout_s + 10,
         revision=_digest(json.dumps([argv, settings], sort_keys=True)),
     )
 

@@ -33,6 +33,16 @@ class StateDir:
         return self.root / "run" / "plan.json"
 
     @property
+    def change_file(self) -> Path:
+        """JSON, mode 600: a step of a change, for the keeper; see `corral.keeper.changes`."""
+        return self.root / "run" / "change.json"
+
+    @property
+    def history(self) -> Path:
+        """The farm files that ran, numbered; see `corral.apply.history`."""
+        return self.root / "history"
+
+    @property
     def lock_file(self) -> Path:
         """Locked (flock) by the keeper for as long as it lives."""
         return self.root / "run" / "keeper.lock"
@@ -42,10 +52,9 @@ class StateDir:
         """JSON: the ports of the last start, so that addresses stay the same."""
         return self.root / "ports.json"
 
-    @property
-    def litellm_config(self) -> Path:
-        """LiteLLM's rendered configuration."""
-        return self.root / "litellm" / "config.yaml"
+    def litellm_config(self, digest: str) -> Path:
+        """Return where LiteLLM's rendered configuration lies; one file for each, so that an earlier one can be had."""
+        return self.root / "litellm" / f"config-{digest}.yaml"
 
     @property
     def postgres_data(self) -> Path:
@@ -70,7 +79,7 @@ class StateDir:
         """Make the folders, for this user alone."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root.chmod(0o700)
-        for folder in (self.state_file.parent, self.logs, self.models, self.litellm_config.parent):
+        for folder in (self.state_file.parent, self.logs, self.models, self.root / "litellm", self.history):
             folder.mkdir(mode=0o700, exist_ok=True)
 
 

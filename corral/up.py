@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corral import farmstate, litellm_config, local_farm, machine, ports, secrets
+from corral.apply.history import History
 from corral.down import bring_down, leftovers
 from corral.errors import CorralError
 from corral.farm import load_farm
@@ -61,24 +62,25 @@ def bring_up(state: StateDir, farm_file: Path, environment: Mapping[str, str], p
     """
     began = time.monotonic()
     state.create()
-    with _on_signals(_interrupt, signal.SIGTERM, signal.SIGHUP), _alone(state, progress):
+    with _on_signals(_interrupt, signal.SIGTERM, signal.SIGHUP), alone(state, progress):
         running = farmstate.read(state.state_file)
         if farmstate.keeper(running):
             farm = _follow(state, progress)
-            return Started(farm, _secrets(state), key=None, seconds=time.monotonic() - began)
+            return Started(farm, known_secrets(state), key=None, seconds=time.monotonic() - began)
         if leftovers(state):
             progress.note("parts of an earlier start that did not end well are still there: stopping them")
             bring_down(state)
         try:
-            _start_keeper(state, farm_file, environment, progress)
+            text = _start_keeper(state, farm_file, environment, progress)
             farm = _follow(state, progress)
-            key = asyncio.run(_fresh_key(farm, _secrets(state)))
+            key = asyncio.run(_fresh_key(farm, known_secrets(state)))
         except BaseException:
             # An impatient second Ctrl-C must not leave half of it running.
             with _on_signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 bring_down(state)
             raise
-        return Started(farm, _secrets(state), key=key, seconds=time.monotonic() - began)
+        History(state).record(text, "up", farm_file, f"started {', '.join(part.name for part in farm.services())}")
+        return Started(farm, known_secrets(state), key=key, seconds=time.monotonic() - began)
 
 
 async def _fresh_key(farm: FarmState, known: Secrets) -> str:
@@ -88,25 +90,31 @@ async def _fresh_key(farm: FarmState, known: Secrets) -> str:
     return created.key
 
 
-def _secrets(state: StateDir) -> Secrets:
+def known_secrets(state: StateDir) -> Secrets:
+    """Return the farm's secrets; makes them where there is no database yet that would need the old ones."""
     return secrets.load_or_create(state.secrets_file, database_exists=(state.postgres_data / "PG_VERSION").exists())
 
 
-def _start_keeper(state: StateDir, farm_file: Path, environment: Mapping[str, str], progress: Progress) -> None:
+def _start_keeper(state: StateDir, farm_file: Path, environment: Mapping[str, str], progress: Progress) -> str:
+    """Start it; return the farm file's text."""
     loaded = load_farm(farm_file)
     seen = machine.look(state.root, environment)
     for note in seen.notes:
         progress.note(note)
     farm = local_farm.choose(loaded.value, farm_file.parent, state.models, seen)
-    known = _secrets(state)
+    known = known_secrets(state)
     chosen = _choose_ports(farm, state, environment, progress)
-    state.litellm_config.write_text(litellm_config.render(farm, chosen), encoding="utf-8")
+    for earlier in state.litellm_config("*").parent.glob("config*.yaml"):
+        earlier.unlink()
+    config = litellm_config.render(farm, chosen)
     plan = {
         "endpoint": f"http://{ports.HOST}:{chosen['litellm']}/v1",
         "models": farm.model_names,
-        "parts": [part.to_json() for part in parts(farm, chosen, known, state, farm_file, environment)],
+        "modes": farm.modes,
+        "parts": [part.to_json() for part in parts(farm, chosen, known, state, farm_file, environment, config)],
     }
     write_private(state.plan_file, json.dumps(plan))
+    state.change_file.unlink(missing_ok=True)
     state.state_file.unlink(missing_ok=True)
     with (state.logs / "keeper.log").open("ab") as log:
         keeper = subprocess.Popen(
@@ -122,9 +130,12 @@ def _start_keeper(state: StateDir, farm_file: Path, environment: Mapping[str, st
         if keeper.poll() is not None or time.monotonic() > deadline:
             raise CorralError("the keeper did not start", f"see {state.logs / 'keeper.log'}")
         time.sleep(0.02)
+    return loaded.source_text
 
 
-def _choose_ports(farm: LocalFarm, state: StateDir, environment: Mapping[str, str], progress: Progress) -> dict[str, int]:
+def _choose_ports(
+    farm: LocalFarm, state: StateDir, environment: Mapping[str, str], progress: Progress
+) -> dict[str, int]:
     wanted_gate = environment.get("CORRAL_PORT")
     gate = farm.file.proxy.port
     if wanted_gate:
@@ -185,7 +196,7 @@ def _on_signals(handler: Callable[[int, object], None] | signal.Handlers, *numbe
 
 
 @contextmanager
-def _alone(state: StateDir, progress: Progress) -> Iterator[None]:
+def alone(state: StateDir, progress: Progress) -> Iterator[None]:
     """Hold the lock of `up`: a second one waits for the first, then finds the farm running."""
     with (state.root / "run" / "up.lock").open("a") as lock:
         try:

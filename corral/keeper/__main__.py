@@ -12,12 +12,15 @@ from pathlib import Path
 import psutil
 
 from corral import farmstate
-from corral.farmstate import FarmState, PartState
-from corral.keeper.keeper import Keeper
+from corral.farmstate import FarmState
+from corral.keeper.changes import ChangeRequest
+from corral.keeper.keeper import Keeper, part_state
 from corral.parts import Part
 from corral.paths import StateDir
 
 ALREADY_RUNNING = 3
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -35,9 +38,10 @@ def main() -> int:
     farm = FarmState(
         endpoint=plan["endpoint"],
         models=plan["models"],
+        modes=plan["modes"],
         keeper_pid=os.getpid(),
         keeper_created=psutil.Process().create_time(),
-        parts=[PartState(name=part.name, kind=part.kind, address=part.address, port=part.port) for part in parts],
+        parts=[part_state(part) for part in parts],
     )
     farmstate.write(state.state_file, farm)
     return 0 if asyncio.run(_keep(state, parts, farm)) else 1
@@ -48,7 +52,16 @@ async def _keep(state: StateDir, parts: list[Part], farm: FarmState) -> bool:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    return await Keeper(state, parts, farm).run(stop)
+    keeper = Keeper(state, parts, farm)
+
+    def take_change() -> None:
+        try:
+            keeper.change(ChangeRequest.take(state))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning("a change cannot be read: %s", error)
+
+    loop.add_signal_handler(signal.SIGUSR1, take_change)
+    return await keeper.run(stop)
 
 
 if __name__ == "__main__":

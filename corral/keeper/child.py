@@ -70,11 +70,11 @@ class Child:
             await asyncio.sleep(0.05)
         return code
 
-    async def stop(self) -> None:
-        """Ask it to stop, then, after the part's deadline, kill its whole process group."""
+    async def stop(self, timeout_s: float | None = None) -> None:
+        """Ask it to stop, then, after `timeout_s` (None: the part's deadline), kill its whole process group."""
         if self.exit_code is None:
             self._signal(self.part.stop_signal)
-            await self.wait(self.part.stop_timeout_s)
+            await self.wait(self.part.stop_timeout_s if timeout_s is None else timeout_s)
         self._signal(signal.SIGKILL, group=True)  # also what it left behind in its group
         await self.wait(5)
 

@@ -9,6 +9,9 @@ or stops answering is started again, with growing pauses, until SIGTERM.
 | starting | the start has failed: stop all  | stop all     |
 | running  | start it again after a pause    | stop all     |
 | stopping | as wanted                       | nothing more |
+
+While it runs, `change` replaces parts one after another. One that does not come up is put back as it was, and the
+change says why it failed.
 """
 
 import asyncio
@@ -18,8 +21,9 @@ import time
 from collections.abc import Coroutine, Sequence
 
 from corral import farmstate
-from corral.farmstate import Failure, FarmState, PartPhase, PartState
+from corral.farmstate import Change, Failure, FarmState, PartPhase, PartState
 from corral.keeper.backoff import Backoff
+from corral.keeper.changes import ChangeRequest
 from corral.keeper.child import Child, last_lines, rotate
 from corral.keeper.probe import probe
 from corral.parts import Part
@@ -31,7 +35,10 @@ UNANSWERED_S = 60.0
 """A service that has not answered for this long is killed and started again."""
 
 _log = logging.getLogger(__name__)
-_ERROR = re.compile(r"^(litellm-embedded|gpu-server|error): |^[\w.]*(Error|Exception): ", re.IGNORECASE)
+_ERROR = re.compile(
+    r"^(litellm-embedded|gpu-server|gpu_server\.embedded|error): |^[\w.]*(Error|Exception): ", re.IGNORECASE
+)
+_PREFIX = re.compile(r"^\d{4}-\d\d-\d\dT\S+ \S+ llama-server ")  # of what a gpu-server passes on
 
 
 class StartFailedError(Exception):
@@ -57,6 +64,13 @@ class Keeper:
         self._farm = farm
         self._ready = {part.name: asyncio.Event() for part in parts}
         self._children: dict[str, Child] = {}
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._before: dict[str, Part] = {}
+        self._changes: asyncio.Queue[ChangeRequest] = asyncio.Queue()
+
+    def change(self, request: ChangeRequest) -> None:
+        """Do one step of a change, once the farm runs and earlier steps are done."""
+        self._changes.put_nowait(request)
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Start the farm and keep it until `stop` is set. Returns whether it came up."""
@@ -147,7 +161,79 @@ class Keeper:
         async with asyncio.TaskGroup() as group:
             for part in self._parts.values():
                 if part.kind == "service":
-                    group.create_task(self._watch(part))
+                    self._watchers[part.name] = group.create_task(self._watch(part))
+            while True:
+                await self._change(await self._changes.get(), group)
+
+    async def _change(self, request: ChangeRequest, group: asyncio.TaskGroup) -> None:
+        change = self._farm.change = Change(request.id)
+        try:
+            for name in request.remove:
+                await self._remove(name)
+            for part in request.parts:
+                await self._replace(part, group)
+            for name in request.restore:
+                if name in self._before:
+                    await self._replace(self._before[name], group)
+            if request.models is not None:
+                self._farm.models, self._farm.modes = list(request.models), request.models
+        except StartFailedError as error:
+            change.failure = error.failure
+        change.done = True
+        self._write()
+
+    async def _remove(self, name: str) -> None:
+        """Stop a part for good."""
+        if name in self._parts:
+            await self._retire(name)
+            self._before[name] = self._parts[name]
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._farm.parts.remove(self._farm.part(name))
+        del self._parts[name], self._ready[name]
+        self._children.pop(name, None)
+        self._write()
+
+    async def _replace(self, part: Part, group: asyncio.TaskGroup) -> None:
+        """Start a part, in the place of the one of its name; if it does not come up, that one runs again."""
+        before = self._parts.get(part.name)
+        if before is not None:
+            await self._retire(part.name)
+            self._before[part.name] = before
+        try:
+            await self._try(part)
+        except StartFailedError:
+            if part.name in self._children:
+                await self._children[part.name].stop()
+            if before is None:
+                self._forget(part.name)
+            else:
+                await self._try(before)
+                self._watchers[part.name] = group.create_task(self._watch(before))
+            raise
+        self._watchers[part.name] = group.create_task(self._watch(part))
+
+    async def _try(self, part: Part) -> None:
+        """Start a part and wait until it is ready."""
+        if part.name not in self._parts:
+            self._farm.parts.append(part_state(part))
+            self._ready[part.name] = asyncio.Event()
+        self._parts[part.name] = part
+        state, fresh = self._part(part), part_state(part)
+        state.address, state.port, state.revision = fresh.address, fresh.port, fresh.revision
+        await self._bring_up(part)
+
+    async def _retire(self, name: str) -> None:
+        """Stop a part that is to be replaced, when its work is done."""
+        watcher = self._watchers.pop(name, None)
+        if watcher is not None:
+            watcher.cancel()
+            await asyncio.wait([watcher])
+        self._ready[name].clear()
+        self._set(self._parts[name], "stopping", "finishes its work, to be replaced")
+        await self._children[name].stop(self._parts[name].drain_timeout_s)
+        self._set(self._parts[name], "stopped")
 
     async def _watch(self, part: Part) -> None:
         """Keep one service running for ever."""
@@ -249,10 +335,18 @@ class Keeper:
             _log.warning("%s is not written: %s", self._state.state_file, error)
 
 
+def part_state(part: Part) -> PartState:
+    """Return the state of a part that has not begun."""
+    return PartState(
+        name=part.name, kind=part.kind, address=part.address, port=part.port, revision=part.revision
+    )  # fmt: skip
+
+
 def telling_line(lines: Sequence[str]) -> str:
     """Return the line that most likely says why a process ended: the last that names an error, else the last."""
-    named = [line for line in lines if _ERROR.search(line)]
-    return (named or list(lines) or [""])[-1]
+    said = [_PREFIX.sub("", line) for line in lines]
+    named = [line for line in said if _ERROR.search(line)]
+    return (named or said or [""])[-1]
 
 
 def _exit_words(code: int) -> str:

@@ -17,6 +17,7 @@ import psutil
 
 CHECKOUT = Path(__file__).parents[2]
 CORRAL = Path(sys.executable).with_name("corral")
+LAPTOP = CHECKOUT / "farms" / "laptop.yaml"
 UP_TIMEOUT_S = 300
 
 
@@ -25,7 +26,7 @@ class Farm:
 
     def __init__(self, state: Path, environment: Mapping[str, str] = {}) -> None:
         self.state = state
-        self.environment = {**os.environ, "COLUMNS": "200", **environment}
+        self.environment = {**os.environ, "COLUMNS": "200", "CORRAL_FILE": str(LAPTOP), **environment}
         self.key = ""
         self.curl = ""
         self.said = ""
