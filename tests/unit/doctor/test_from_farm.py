@@ -1,12 +1,15 @@
 """What the doctor looks at for a farm file: what this machine is, and what is reached from here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from corral.doctor.findings import WantedGpu
 from corral.doctor.from_farm import wanted_of
+from corral.farmstate import FarmState, write
 from corral.models.catalogue import EMBED
 from corral.paths import StateDir
 from support.farm_files import farm_of
@@ -72,6 +75,17 @@ def test_the_ports_of_the_last_start_count_over_the_files(tmp_path: Path) -> Non
     assert wanted.gate_url == "http://127.0.0.1:4001"
     assert wanted.servers[:2] == (("chat-1", "http://127.0.0.1:8085"), ("chat-2", "http://127.0.0.1:8081"))
     assert dict(wanted.ports)["database"] == 15433
+
+
+def test_the_database_of_a_farm_that_runs_holds_its_port_rightly(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / ".corral")
+    state.create()
+    own = psutil.Process()
+    running = FarmState("http://127.0.0.1:4000/v1", "running", own.pid, own.create_time())
+    write(state.state_file, running)
+    assert "database" not in dict(wanted_of(farm_of(LOCAL), tmp_path, state).ports)
+    write(state.state_file, replace(running, keeper_created=0.0))
+    assert "database" in dict(wanted_of(farm_of(LOCAL), tmp_path, state).ports)
 
 
 def test_servers_on_cards_that_were_detected_are_those_of_the_last_start(tmp_path: Path) -> None:
