@@ -8,9 +8,9 @@ from corral.farm.checks import problems
 from corral.yamlfile import YamlFileErrors, loads
 
 
-def serving(models: dict[str, Any]) -> str:
+def serving(models: dict[str, Any], first_port: int = 8080) -> str:
     """Return a farm file of one machine that serves each of these models once; JSON is YAML."""
-    servers = [{"model": name, "host": "here", "ports": 8080 + place} for place, name in enumerate(models)]
+    servers = [{"model": name, "host": "here", "ports": first_port + place} for place, name in enumerate(models)]
     return json.dumps({"hosts": {"here": {"runtime": "processes"}}, "models": models, "servers": servers})
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from corral.farm import load_farm, servers_of
 from support.farm_files import serving
+from support.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 
@@ -142,12 +143,13 @@ def test_validate_tells_all_that_is_wrong_a_line_each(tmp_path: Path) -> None:
 
 
 def test_the_doctor_looks_at_what_the_farm_file_names(tmp_path: Path) -> None:
-    (tmp_path / "corral.yaml").write_text(serving({"own": {"source": {"path": "own.gguf"}}}))
+    port = free_port()
+    (tmp_path / "corral.yaml").write_text(serving({"own": {"source": {"path": "own.gguf"}}}, port))
     done = corral(tmp_path, "doctor", "--json")
     found = json.loads(done.stdout)["findings"]
     assert done.returncode == 1  # nothing runs
-    assert any(finding["what"].startswith("own-1: no connection to http://127.0.0.1:8080") for finding in found)
-    assert any("port 8080 of own-1" in finding["what"] for finding in found)
+    assert any(finding["what"].startswith(f"own-1: no connection to http://127.0.0.1:{port}") for finding in found)
+    assert any(f"port {port} of own-1" in finding["what"] for finding in found)
 
 
 def test_models_are_part_of_the_command(tmp_path: Path) -> None:
