@@ -10,7 +10,7 @@ from typing import Annotated
 import psutil
 import typer
 
-from corral import ports
+from corral import farmstate, ports
 from corral.doctor.cli import doctor
 from corral.doctor.findings import Wanted, WantedGpu
 from corral.farm import FarmFile, load_farm, servers_of
@@ -47,7 +47,7 @@ def wanted_of(
         return wanted
     return replace(
         wanted,
-        ports=tuple(_ports(farm, used)) if host.runtime == "processes" else (),
+        ports=tuple(_ports(farm, used, state)) if host.runtime == "processes" else (),
         gpus=tuple(
             WantedGpu(gpu.uuid, gpu.memory_mib, gpu.power_limit_w) for gpu in host.known_gpus if gpu.uuid is not None
         ),
@@ -97,9 +97,11 @@ def _reached_at(farm: FarmFile, listen: str) -> str:
     return farm.hosts[farm.gate_host].address if listen in _ANYWHERE else listen
 
 
-def _ports(farm: FarmFile, used: dict[str, int]) -> Iterator[tuple[str, int]]:
+def _ports(farm: FarmFile, used: dict[str, int], state: StateDir | None) -> Iterator[tuple[str, int]]:
     yield "gate", used.get("litellm", farm.proxy.port)
-    yield "database", used.get("postgres", farm.proxy.database_port)
+    running = state is not None and farmstate.keeper(farmstate.read(state.state_file)) is not None
+    if not running:  # a database answers no HTTP: the doctor could not tell the farm's own from another program
+        yield "database", used.get("postgres", farm.proxy.database_port)
     for server in servers_of(farm):
         yield server.name, used.get(server.name, server.port)
 

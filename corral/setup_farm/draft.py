@@ -186,7 +186,7 @@ def _hosts_comment(plan: Draft) -> str:
             f"{which}. Name one that can in LLAMA_SERVER, then `corral init --force`."
         )
     if idle := [place for place in range(len(seen.gpus)) if place not in plan.cards]:
-        return f"This machine. GPU {', '.join(map(str, idle))} has no server: the model does not fit."
+        return f"This machine. No server on GPU {', '.join(map(str, idle))}: the model does not fit there."
     return "This machine; everything runs as processes of one user."
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from support.farm_files import serving
 from support.model_server import ModelServer
 from support.model_yard import gguf, sha256
 from support.waiting import wait_until
@@ -23,8 +24,7 @@ class Command:
     def __init__(self, folder: Path, server: ModelServer) -> None:
         self.into = folder / "models"
         self.file = folder / "corral.yaml"
-        self.source = f"{{url: '{server.url}/m.gguf', sha256: '{sha256(GGUF)}'}}"
-        self.write(f"models: {{llama: {{source: {self.source}}}}}\n")
+        self.write(serving({"llama": {"source": {"url": f"{server.url}/m.gguf", "sha256": sha256(GGUF)}}}))
 
     def write(self, text: str) -> None:
         self.file.write_text(text, encoding="utf-8")
@@ -107,7 +107,7 @@ def test_scripts_get_json_and_exit_codes(server: ModelServer, tmp_path: Path) ->
 
 def test_the_hub_and_its_token_come_from_the_environment(server: ModelServer, tmp_path: Path) -> None:
     command = Command(tmp_path, server)
-    command.write("models: {llama: {source: {hub: owner/repo, file: m.gguf, revision: abc}}}\n")
+    command.write(serving({"llama": {"source": {"hub": "owner/repo", "file": "m.gguf", "revision": "abc"}}}))
     file = server.put("/owner/repo/resolve/abc/m.gguf", GGUF)
     result = command.run("pull", HF_ENDPOINT=server.url + "/", HF_TOKEN="hf_secret")
     assert result.returncode == 0, result.stderr

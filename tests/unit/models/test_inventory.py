@@ -12,6 +12,7 @@ from corral.models.cli import app
 from corral.models.files import exclusively, sha256_of
 from corral.models.records import Files, Record
 from corral.models.sources import SOURCE
+from support.farm_files import serving
 
 URL = "https://host/x.gguf"
 BODY = b"GGUF" + bytes(996)
@@ -28,7 +29,7 @@ class Place:
         self.source(url=URL)
 
     def source(self, **source: str) -> None:
-        self.file.write_text(json.dumps({"models": {"llama": {"source": source}}}))
+        self.file.write_text(serving({"llama": {"source": source}}))
 
     def pulled(self, body: bytes = BODY, *, checked: bool = True, **source: str) -> None:
         """Put the model there as a pull does."""
@@ -144,7 +145,7 @@ def test_rm_does_not_pull_the_rug_from_under_a_pull(place: Place) -> None:
 
 def test_a_model_that_left_the_farm_file_is_listed_and_can_go(place: Place) -> None:
     place.pulled()
-    place.file.write_text("models: {other: {source: {path: other.gguf}}}")
+    place.file.write_text(serving({"other": {"source": {"path": "other.gguf"}}}))
     listed = json.loads(place.run("list", "--json").stdout)
     assert [(entry["name"], entry["state"]) for entry in listed] == [("other", "missing"), ("llama", "ready")]
     assert "not in the farm file" in listed[1]["why"]

@@ -1,6 +1,7 @@
 """What a farm file may say about where a model comes from, and what it is told when it says something else."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -9,6 +10,7 @@ from corral.models.errors import ModelError
 from corral.models.remote import PUBLIC_HUB, Hub
 from corral.models.sources import SOURCE, HubSource, PackageSource, PathSource, UrlSource
 from corral.models.wanted import Wanted, wanted_models
+from support.farm_files import serving
 
 SHA = "0123456789abcdef" * 4
 
@@ -77,9 +79,13 @@ def test_a_download_is_named_after_the_model_and_a_path_stays_where_it_is() -> N
     assert Wanted("llama", PathSource(path="/else/x.gguf"), base).location(into) == Path("/else/x.gguf")
 
 
-def test_the_farm_file_gives_the_models(tmp_path: Path) -> None:
+def test_the_farm_file_gives_the_models_but_an_image_model_has_no_file(tmp_path: Path) -> None:
     file = tmp_path / "corral.yaml"
-    file.write_text("models:\n  llama:\n    context: 4096\n    source: {hub: o/r, file: x.gguf}\n")
+    llama = {"context": 4096, "source": {"hub": "o/r", "file": "x.gguf"}}
+    images = "  images: {mode: image, image: owner/localai:v1}\n"
+    file.write_text(
+        f"hosts: {{box: {{}}}}\nmodels:\n  llama: {llama}\n{images}servers: [{{model: llama, host: box, ports: 1}}]"
+    )
     assert wanted_models(file) == {"llama": HubSource(hub="o/r", file="x.gguf")}
 
 
@@ -89,28 +95,36 @@ def test_without_a_farm_file_there_are_the_packaged_models(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("model", "said"),
     [
-        ("models: {llama: {source: {url: 'https://h', sha256: abc}}}", "models.llama.source.sha256: is no SHA-256; "),
-        ("models: {llama: {}}", "models.llama.source: says not"),
-        ("models: {'a/b': {source: {path: x}}}", "'a/b' cannot name a model"),
-        ("hosts: {}", "has no `models:`"),
-        ("models: [", "is no YAML, line 1"),
-        ("a: b\n c: d\n", "is no YAML, line 2"),
+        ({"source": {"url": "https://h", "sha256": "abc"}}, "models.llama.source.sha256: is no SHA-256; give its"),
+        ({}, "models.llama: says not where its GGUF comes from; add source:"),
+        ({"source": {"path": "x"}, "contxt": 1}, "unknown key; did you mean `context`?"),
     ],
 )
-def test_a_wrong_farm_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_wrong_farm_file_is_told_with_its_line(tmp_path: Path, model: dict[str, Any], said: str) -> None:
     file = tmp_path / "corral.yaml"
-    file.write_text(text)
+    file.write_text(serving({"llama": model}))
     with pytest.raises(ModelError) as refusal:
         wanted_models(file)
+    assert str(refusal.value).startswith(f"{file}:1:")
     assert said in str(refusal.value)
-    assert "\n" not in str(refusal.value)
     assert refusal.value.exit_code == 2
 
 
+def test_all_that_is_wrong_with_a_farm_file_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "corral.yaml"
+    file.write_text(
+        "hosts: {box: {}}\nmodels: {'a/b': {source: {path: x}}}\nservers: [{model: c, host: box, port: 1}]\n"
+    )
+    with pytest.raises(ModelError) as refusal:
+        wanted_models(file)
+    lines = str(refusal.value).splitlines()
+    assert [line.removeprefix(f"{file}:").split(":")[0] for line in lines] == ["2", "3", "3", "3"]
+
+
 def test_a_farm_file_that_is_named_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="there is no such file"):
         wanted_models(tmp_path / "corral.yaml")
 
 
