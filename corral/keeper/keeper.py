@@ -25,9 +25,10 @@ from corral.farmstate import Change, Failure, FarmState, PartPhase, PartState
 from corral.keeper.backoff import Backoff
 from corral.keeper.changes import ChangeRequest
 from corral.keeper.child import Child, last_lines, rotate
-from corral.keeper.probe import probe
+from corral.keeper.probe import listener_is, probe
 from corral.parts import Part
 from corral.paths import StateDir
+from corral.ports import holder
 
 PROBE_STARTING_S = 0.15
 PROBE_RUNNING_S = 5.0
@@ -141,6 +142,8 @@ class Keeper:
             else:
                 answer = await probe(part)
                 if answer.ready and child.exit_code is None:
+                    if not await asyncio.to_thread(listener_is, child.pid, part.port):
+                        raise self._failed(part, child, f"port {part.port} was taken by {holder(part.port)} meanwhile")
                     self._set(part, "ready")
                     return
                 if answer.gave_up:

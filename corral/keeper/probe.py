@@ -7,6 +7,8 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
+import psutil
+
 from corral.parts import Part
 
 TIMEOUT_S = 3.0
@@ -34,6 +36,23 @@ async def probe(part: Part) -> Answer:
     if not part.ready_path:
         return await _connect(part)
     return await asyncio.to_thread(_get, f"http://{part.address}{part.ready_path}")
+
+
+def listener_is(pid: int, port: int) -> bool:
+    """Say whether it is the process `pid`, or one below it, that listens on a port.
+
+    Another program may have taken the port since it was chosen, and would answer in the part's place. Where the
+    kernel does not tell, the part is given the benefit of the doubt.
+    """
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        sockets = [socket for member in family for socket in member.net_connections(kind="tcp")]
+    except psutil.AccessDenied:
+        return True
+    except psutil.NoSuchProcess:
+        return False
+    return any(socket.status == psutil.CONN_LISTEN and socket.laddr.port == port for socket in sockets)
 
 
 async def _connect(part: Part) -> Answer:

@@ -7,7 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from corral import default_farm, farmstate, secrets
+from corral import farmstate, local_farm, secrets
+from corral.farm import load_farm
 from corral.farmstate import Failure, FarmState, PartState
 from corral.keeper.backoff import FAILED_RETRY_S, LONGEST_S, Backoff
 from corral.keeper.keeper import telling_line
@@ -78,10 +79,13 @@ def test_a_pid_that_now_belongs_to_another_process_is_not_taken_for_ours() -> No
 
 def _parts(tmp_path: Path, environment: dict[str, str]) -> dict[str, Part]:
     machine = Machine("x86_64", frozenset({"avx2"}), 2, 8000, 50_000)
-    farm = default_farm.choose(machine)
+    file = local_farm.DEFAULT_FILE
+    farm = local_farm.choose(load_farm(file).value, file.parent, tmp_path / "models", machine)
     ports = {"litellm": 4000, "postgres": 15432, "chat-1": 8080, "chat-2": 8081, "embed-1": 8090}
     known = secrets.load_or_create(tmp_path / ".env", database_exists=False)
-    return {part.name: part for part in parts(farm, ports, known, StateDir(tmp_path), environment)}
+    state = StateDir(tmp_path)
+    state.create()
+    return {part.name: part for part in parts(farm, ports, known, state, file, environment, "model_list: []")}
 
 
 def test_no_setting_leaks_from_the_callers_environment_into_a_gpu_server(tmp_path: Path) -> None:
@@ -128,6 +132,19 @@ def test_the_line_that_names_the_error_is_quoted_not_the_last(tmp_path: Path) ->
     log = ["Traceback:", "  File x", "httpx.ConnectError: All connection attempts failed", "", "Exiting."]
     assert telling_line(log) == "httpx.ConnectError: All connection attempts failed"
     assert telling_line(["starting", "no room"]) == "no room"
+
+
+def test_what_a_gpu_server_passes_on_is_quoted_without_its_prefix() -> None:
+    time = "2026-11-21T15:57:42.560+00:00"
+    log = [f"{time} chat-1 llama-server error: invalid argument: --nonsense", f"{time} chat-1 state state=failed"]
+    assert telling_line(log) == "error: invalid argument: --nonsense"
+
+
+def test_a_parts_revision_tells_of_its_settings_and_not_of_the_callers_environment(tmp_path: Path) -> None:
+    one, other = _parts(tmp_path, {"PATH": os.defpath}), _parts(tmp_path, {"PATH": "/elsewhere", "CUDA_X": "1"})
+    assert {name: part.revision for name, part in one.items()} == {name: part.revision for name, part in other.items()}
+    assert one["chat-1"].revision != one["chat-2"].revision  # of another port
+    assert one["postgres"].revision == ""  # never changed by `corral apply`
     assert telling_line([]) == ""
 
 

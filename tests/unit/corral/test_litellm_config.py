@@ -1,14 +1,16 @@
+from pathlib import Path
+
 import yaml
 
-from corral import default_farm, litellm_config
-from corral.default_farm import CHAT, Farm, Server
+from corral import litellm_config, local_farm
+from corral.farm import load_farm
+from corral.machine import Machine
 
-FARM = Farm(
-    servers=(
-        Server("chat-1", CHAT, 8080, 1),
-        Server("chat-2", CHAT, 8081, 1),
-        Server("embed-1", default_farm.EMBED, 8090, 1),
-    )
+FARM = local_farm.choose(
+    load_farm(local_farm.DEFAULT_FILE).value,
+    Path(),
+    Path("models"),
+    Machine("x86_64", frozenset({"avx2"}), 2, 8000, 50_000),
 )
 PORTS = {"chat-1": 8080, "chat-2": 9081, "embed-1": 8090}
 
