@@ -8,15 +8,15 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs reset keys models test test-unit test-integration test-e2e faults fuzz docs lint format bench lock clean
+.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor test test-unit test-integration test-e2e faults fuzz docs lint format bench lock clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install everything that `make up` needs into .venv
 	@scripts/bootstrap.sh
 
-up: setup ## start the farm; prints the endpoint, a fresh API key and a curl line
+up: setup ## start the farm of corral.yaml, else farms/laptop.yaml; prints the endpoint, a fresh API key and a curl line
 	@$(CORRAL) up
 
 down: ## stop the farm; data and keys stay
@@ -34,8 +34,32 @@ reset: ## stop the farm and delete its data; asks first
 keys: setup ## API keys: make keys ARGS="create --models chat --rpm 60", "list", "show", "revoke"
 	@$(CORRAL) keys $(ARGS)
 
-models: setup ## models: make models ARGS="list", "verify"
-	@.venv/bin/python -m corral.models $(ARGS)
+init: setup ## write a corral.yaml that fits this machine
+	@$(CORRAL) init $(ARGS)
+
+validate: setup ## check corral.yaml: make validate ARGS=farms/two-hosts.yaml
+	@$(CORRAL) validate $(ARGS)
+
+plan: setup ## what each server takes of GPU and host memory: make plan ARGS="--file farms/two-hosts.yaml"
+	@$(CORRAL) plan $(ARGS)
+
+render: setup ## write compose files, the gate's configuration and targets from corral.yaml
+	@$(CORRAL) render $(ARGS)
+
+apply: setup ## change the running farm to what corral.yaml says now
+	@$(CORRAL) apply $(ARGS)
+
+rollback: setup ## change it back to an earlier farm file: make rollback ARGS=3
+	@$(CORRAL) rollback $(ARGS)
+
+history: setup ## list the farm files that ran
+	@$(CORRAL) history
+
+models: setup ## models: make models ARGS="pull", "list", "verify", "rm NAME"
+	@$(CORRAL) models $(ARGS)
+
+doctor: setup ## look at this machine and the farm's servers; each finding with its mend
+	@$(CORRAL) doctor $(ARGS)
 
 test: ## run all tests: unit, integration, e2e
 	@scripts/bootstrap.sh test
@@ -61,9 +85,10 @@ fuzz: ## throw random bodies and answers at the parsers for about five minutes
 	@scripts/bootstrap.sh test
 	@.venv/bin/pytest tests/fuzz --hypothesis-profile=long --timeout=600 $(ARGS)
 
-docs: ## write docs/gpu-server/ from the code
+docs: ## write docs/gpu-server/, the farm file's reference and its JSON schema from the code
 	@scripts/bootstrap.sh test
 	@.venv/bin/python -m gpu_server.reference docs/gpu-server
+	@.venv/bin/python -m corral.farm.write_schema farms/corral.schema.json docs/farm-file-reference.md
 
 lint: ## check format, rules, types and shell scripts
 	@scripts/bootstrap.sh test lint
