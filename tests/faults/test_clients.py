@@ -134,6 +134,13 @@ def test_200_clients_on_4_slots(real: GpuServer, table: Table) -> None:
     assert seen["200"] + seen["200, stream"] >= 4 + 32
 
 
+def slow_client(server: GpuServer) -> httpx.Client:
+    """A client with a small buffer: of a large one, the kernel says only now and then that some of it was read."""
+    transport = httpx.HTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)])
+    headers = {"Authorization": f"Bearer {KEY}"}
+    return httpx.Client(base_url=f"http://127.0.0.1:{server.port}", transport=transport, headers=headers, timeout=60)
+
+
 def test_a_slow_reader(fake: Broken, table: Table, full: bool) -> None:
     server, llama = fake
     duration_s = 60 if full else 5
@@ -141,7 +148,10 @@ def test_a_slow_reader(fake: Broken, table: Table, full: bool) -> None:
     with table.fault(f"a client reads 80 KiB/s for {duration_s} s of a 256 MiB stream", server, cause=None) as fault:
         llama.set(big_words=64 * 1024)
         before = wrapper.memory_info().rss
-        with server.client.stream("POST", "/v1/chat/completions", json=chat(stream=True, max_tokens=4096)) as answer:
+        with (
+            slow_client(server) as client,
+            client.stream("POST", "/v1/chat/completions", json=chat(stream=True, max_tokens=4096)) as answer,
+        ):
             pieces = answer.iter_raw(8192)
             until = time.monotonic() + duration_s
             most = before
