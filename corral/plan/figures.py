@@ -1,6 +1,7 @@
 """What a plan is made of: servers, GPUs and hosts with their figures, and what is to be said about them."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from corral.farm.file import FarmFile
@@ -100,7 +101,7 @@ class PlannedServer:
 
 @dataclass(frozen=True)
 class PlannedGpu:
-    """A GPU and the servers on it. Without a margin: a `margin_bytes` of 0."""
+    """A GPU, the servers on it, and what is to stay free beside them."""
 
     host_name: str
     index: int
@@ -140,8 +141,6 @@ class PlannedHost:
 
     Attributes:
         gate_bytes: the gate's containers or processes, 0 where it runs elsewhere.
-        cores: CPU cores, as the file or the machine says; None if neither does.
-        memory_mib: likewise.
     """
 
     name: str
@@ -193,3 +192,8 @@ class Plan:
     def fits(self) -> bool:
         """Whether there is no error."""
         return not any(finding.level == "error" for finding in self.findings)
+
+    def with_findings(self, more: Iterable[Finding]) -> "Plan":
+        """Return the plan with further findings among its own."""
+        findings = sorted([*self.findings, *more], key=lambda finding: LEVELS.index(finding.level))
+        return replace(self, findings=tuple(findings))

@@ -51,10 +51,21 @@ def _container(alike: Sequence[PlannedServer]) -> Iterator[Finding]:
         enough = up_to_mib(first.fixed_bytes + first.mapped_bytes)
         yield Finding(
             "warning", "weights-dropped", _name(alike), path,
-            f"the container's limit of {mib(limit)} MiB holds the {mib(first.fixed_bytes)} it needs, but not besides "
-            f"the {mib(first.mapped_bytes)} of weights that it reads from the mapped file, again and again then",
+            f"the container's limit of {mib(limit)} MiB holds the {mib(first.fixed_bytes)} it must have, and not the "
+            f"{mib(first.mapped_bytes)} of mapped weights besides: they are read from the disk again and again",
             f"set memory_mib to {enough} or more",
             (Mend(f"set memory_mib to {enough}", (Edit(path, enough),)),),
+        )  # fmt: skip
+    elif first.on_cpu and first.host_bytes + first.mapped_bytes > limit:
+        most = (limit - first.fixed_bytes - first.mapped_bytes) // MIB
+        edit = Edit(("models", first.server.model_name, "cache_ram_mib"), most)
+        yield _with_mends(
+            Finding(
+                "warning", "weights-dropped", _name(alike), path,
+                f"a full prompt cache of {first.cache_ram_mib:,} MiB pushes mapped weights ({mib(first.mapped_bytes)}) "
+                f"out of the container's {mib(limit)}: they are read from the disk again and again",
+            ),
+            (Mend(f"set cache_ram_mib of {first.server.model_name} to {most}", (edit,)),),
         )  # fmt: skip
 
 

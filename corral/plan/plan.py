@@ -14,7 +14,7 @@ from corral.default_farm import DATABASE_MIB, LITELLM_MIB
 from corral.farm.file import FarmFile
 from corral.farm.servers import Server, servers_of
 from corral.gguf.errors import GgufError
-from corral.plan.figures import LEVELS, Finding, Plan, PlannedGpu, PlannedHost, PlannedServer
+from corral.plan.figures import Finding, Plan, PlannedGpu, PlannedHost, PlannedServer
 from corral.plan.known import Known
 from corral.plan.mends import mends_of
 from corral.plan.on_gpus import gpu_findings
@@ -47,12 +47,11 @@ def plan(
     """
     planner = _Planner(known, margin_bytes, allow_unknown=allow_unknown)
     bare = planner.plan(farm)
-    findings = [*found]
+    findings = []
     for finding in bare.findings:
         mended = mends_of(finding, bare, known, planner.plan)
         findings.append(replace(finding, mend=mended.text, mends=mended.mends) if mended else finding)
-    findings.sort(key=lambda finding: LEVELS.index(finding.level))
-    return replace(bare, findings=tuple(findings))
+    return replace(bare, findings=()).with_findings((*found, *findings))
 
 
 class _Planner:
