@@ -16,7 +16,8 @@ from corral.farm.file import FarmFile
 from corral.farm.model import Model
 from corral.gguf.errors import GgufError
 from corral.gguf.files import read_file
-from corral.gguf.header import Header
+from corral.gguf.header import Header, assemble
+from corral.gguf.parser import HEADER_LIMIT, IncompleteError, parse
 from corral.gguf.remote import read_url
 from corral.models.persistence import TransientError
 from corral.models.records import Files
@@ -95,11 +96,25 @@ def _given(farm: FarmFile, places: Places) -> dict[str, _Found | CorralError]:
         if name not in farm.models:
             mend = f"its models are {', '.join(farm.models)}"
             raise CorralError(f"--header names {name}, which is no model of the farm", mend, exit_code=2)
+        origin = f"{path}, given by --header"
         try:
-            found[name] = _Found(read_file(path), f"{path}, given by --header", path)
+            found[name] = _Found(read_file(path), origin, path)
         except GgufError as error:
-            raise CorralError(error.cause, error.mend, exit_code=2) from error
+            header = _start_of_file(path)
+            if header is None:
+                raise CorralError(error.cause, error.mend, exit_code=2) from error
+            found[name] = _Found(header, origin)
     return found
+
+
+def _start_of_file(path: Path) -> Header | None:
+    """Return the header of a file that is only the start of a model's; None if not even the header is whole."""
+    try:
+        with path.open("rb") as file:
+            part = parse(file.read(HEADER_LIMIT), str(path))
+        return assemble(str(path), [part], part.data_start + part.data_bytes)
+    except (OSError, IncompleteError, GgufError):
+        return None
 
 
 def _look_here(name: str, model: Model, farm: FarmFile, places: Places) -> _Found | CorralError | None:

@@ -16,8 +16,8 @@ def gpu_findings(gpus: Sequence[PlannedGpu]) -> Iterator[Finding]:
             yield _full(alike)
         elif not first.servers:
             yield Finding("note", "gpu-idle", gpus_name(alike), _hosts_gpus(first), "no server uses it")
-        elif not first.known:
-            yield _unknown(alike)
+        elif any(server.server.model.mode == "image" for server in first.servers):
+            yield _beside_images(alike)
 
 
 def groups(gpus: Sequence[PlannedGpu]) -> list[tuple[PlannedGpu, ...]]:
@@ -51,14 +51,15 @@ def _full(alike: Sequence[PlannedGpu]) -> Finding:
     return Finding("error", GPU_FULL, gpus_name(alike), path, what)
 
 
-def _unknown(alike: Sequence[PlannedGpu]) -> Finding:
+def _beside_images(alike: Sequence[PlannedGpu]) -> Finding:
+    """Say what is left to image servers, whose memory nobody can tell before they have drawn one."""
     first = alike[0]
-    names = ", ".join(server.server.name for server in first.servers if server.estimate is None)
+    names = ", ".join(server.server.name for server in first.servers if server.server.model.mode == "image")
     room = max(first.left_bytes - first.margin_bytes, 0) // 2**20
     alone = len(first.servers) == 1
     return Finding(
         "note" if alone else "warning",
-        "gpu-unknown",
+        "gpu-images",
         gpus_name(alike),
         _hosts_gpus(first),
         f"what {names} takes of it is not planned; {room:,} MiB are there for that",

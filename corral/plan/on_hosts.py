@@ -104,7 +104,7 @@ def _threads(host: PlannedHost) -> Iterator[Finding]:
 def _fewer_threads(host: PlannedHost, servers: Sequence[PlannedServer], most: int, what: str) -> Finding:
     models = sorted({server.server.model_name for server in servers if (server.threads or 0) > most})
     if not models:
-        return Finding("warning", "threads", host.name, _path(host, "cores"), what, "place fewer servers on the CPU")
+        return Finding("note", "threads", host.name, _path(host, "cores"), what)
     text = f"set threads of {', '.join(models)} to {most}"
     edits = tuple(Edit(("models", name, "threads"), most) for name in models)
     return Finding("warning", "threads", host.name, _path(host, "cores"), what, text, (Mend(text, edits),))

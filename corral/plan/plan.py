@@ -96,7 +96,7 @@ class _Planner:
             except GgufError as error:
                 estimated = str(error)
         threads = model.threads
-        if threads is None and server.host.cores is not None:
+        if threads is None and server.host.cores is not None and model.mode != "image":
             threads = max(1, server.host.cores // on_its_host)
         if isinstance(estimated, str):
             return PlannedServer(server, device, shape, None, estimated, 0, 0, threads)

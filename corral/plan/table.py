@@ -140,10 +140,9 @@ def _hosts(hosts: Sequence[PlannedHost]) -> Table:
     for host in hosts:
         given = host.host.memory_mib
         short = given is not None and host.need_bytes > given * MIB
-        total = given * MIB if given else host.need_bytes + host.mapped_bytes
         table.add_row(
             host.name,
-            _coloured(bar(host_parts(host), total)),
+            _coloured(bar(host_parts(host), given * MIB)) if given else "",
             Text(mib(host.need_bytes), _RED if short else ""),
             mib(host.limit_bytes),
             f"{given:,}" if given else "?",
@@ -191,10 +190,12 @@ def _line(finding: Finding, positions: Positions | None) -> Text:
 
 
 def _verdict(plan: Plan) -> Text:
-    errors = sum(finding.level == "error" for finding in plan.findings)
+    errors = [finding.code for finding in plan.findings if finding.level == "error"]
     what = f"{_count(len(plan.servers), 'server')} on {_count(len(plan.hosts), 'host')}"
+    if errors and set(errors) == {"unknown"}:
+        return Text(f"Whether it fits is not known: {_count(len(errors), 'error')} with {what}.", _RED)
     if errors:
-        return Text(f"It does not fit: {_count(errors, 'error')} with {what}.", _RED)
+        return Text(f"It does not fit: {_count(len(errors), 'error')} with {what}.", _RED)
     margin = f", and each GPU keeps its margin of {mib(plan.margin_bytes)} MiB" if plan.gpus else ""
     return Text(f"It fits: {what}{margin}.", "green")
 
