@@ -121,7 +121,7 @@ def _gpus(gpus: Sequence[PlannedGpu]) -> Table:
     for gpu in gpus:
         more = "" if gpu.known else " + ?"
         table.add_row(
-            f"{gpu.host_name} GPU {gpu.index}{f' {gpu.gpu.name}' if gpu.gpu.name else ''}",
+            Text(f"{gpu.host_name} GPU {gpu.index} {gpu.gpu.name}".rstrip()),
             ", ".join(server.server.name for server in gpu.servers) or "-",
             _coloured(gpu_bar(gpu)),
             Text(f"{mib(gpu.used_bytes)}{more}", "" if gpu.fits else _RED),
