@@ -1,6 +1,5 @@
 """llama-server's own memory table beside the plan, for models whose files are on this machine."""
 
-import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from corral.plan.words import server_names
 from corral.planner.estimate_server import Device
 from corral.planner.fit_table import ConfirmError, DeviceRow, confirm
 from corral.planner.memory import MIB, Estimate, estimate
-
-AT_A_TIME = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +49,9 @@ async def confirmed(
             "put a llama-server on PATH, or name it in LLAMA_SERVER",
             exit_code=2,
         )
-    turn = asyncio.Semaphore(AT_A_TIME)
-
-    async def ask(alike: Sequence[PlannedServer]) -> Comparison | Finding:
-        async with turn:
-            return await _ask(alike, known, llama_server, environment)
-
     wanted = [alike for alike in placements(plan.servers) if alike[0].estimate is not None]
-    answers = await asyncio.gather(*(ask(alike) for alike in wanted))
+    # One at a time: the second would find the first one's memory taken.
+    answers = [await _ask(alike, known, llama_server, environment) for alike in wanted]
     return (
         tuple(answer for answer in answers if isinstance(answer, Comparison)),
         tuple(answer for answer in answers if isinstance(answer, Finding)),
