@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from corral.farm.file import FarmFile
-from corral.gguf.errors import GgufError
+from corral.gguf.header import Header
 from corral.plan.edits import apply
 from corral.plan.figures import Edit, Finding, Mend, Plan, PlannedGpu, PlannedServer
 from corral.plan.known import Known
 from corral.plan.on_gpus import GPU_FULL, gpus_name, groups
 from corral.plan.words import mib
-from corral.planner.estimate_server import Device, ServerShape
+from corral.planner.estimate_server import Device
 from corral.planner.fit import largest_that_fits
 
 Replan = Callable[[FarmFile], Plan]
@@ -29,47 +29,64 @@ class Mended:
     mends: tuple[Mend, ...]
 
 
-def mends_of(finding: Finding, bare: Plan, known: Known, replan: Replan) -> Mended | None:
-    """Return what mends a full GPU; None for findings of other kinds."""
-    if finding.code != GPU_FULL:
-        return None
-    group = next(alike for alike in groups(bare.gpus) if gpus_name(alike) == finding.where)
-    mends = tuple(mend for mend in _candidates(group, bare, known) if _helps(mend, finding, bare, replan))
-    if mends:
-        return Mended(", or ".join(mend.text for mend in mends), mends)
-    need = group[0].used_bytes + group[0].margin_bytes
-    return Mended(f"take a smaller model or quantisation, or a GPU of {mib(need)} MiB", ())
+class Mender:
+    """Finds mends for the findings of one plan; what was tried once is not tried again."""
 
+    def __init__(self, bare: Plan, known: Known, replan: Replan) -> None:
+        self._bare = bare
+        self._known = known
+        self._replan = replan
+        self._groups = {gpus_name(alike): alike for alike in groups(bare.gpus)}
+        self._errors = _errors(bare)
+        self._errors_after: dict[tuple[Edit, ...], set[tuple[str, str]]] = {}
+        self._settings_within: dict[tuple[str, int], tuple[Mend, ...]] = {}
 
-def _helps(mend: Mend, finding: Finding, bare: Plan, replan: Replan) -> bool:
-    before, after = _errors(bare), _errors(replan(apply(bare.farm, mend.edits)))
-    return (finding.code, finding.where) not in after and after <= before
+    def mended(self, finding: Finding) -> Mended | None:
+        """Return what mends a full GPU; None for findings of other kinds."""
+        if finding.code != GPU_FULL:
+            return None
+        group = self._groups[finding.where]
+        mends = tuple(mend for mend in self._candidates(group) if self._helps(mend, group))
+        if mends:
+            return Mended(", or ".join(mend.text for mend in mends), mends)
+        need = group[0].used_bytes + group[0].margin_bytes
+        return Mended(f"take a smaller model or quantisation, or a GPU of {mib(need)} MiB", ())
+
+    def _helps(self, mend: Mend, group: Sequence[PlannedGpu]) -> bool:
+        if mend.edits not in self._errors_after:
+            self._errors_after[mend.edits] = _errors(self._replan(apply(self._bare.farm, mend.edits)))
+        after = self._errors_after[mend.edits]
+        return after <= self._errors and not any((GPU_FULL, gpus_name((gpu,))) in after for gpu in group)
+
+    def _candidates(self, group: Sequence[PlannedGpu]) -> Iterator[Mend]:
+        by_model = {server.server.model_name: server for server in group[0].servers if server.estimate}
+        for server in sorted(by_model.values(), key=lambda server: -server.gpu_bytes):
+            yield from self._settings(server, group)
+        moved = _move(group, self._bare)
+        if moved:
+            yield moved
+
+    def _settings(self, server: PlannedServer, group: Sequence[PlannedGpu]) -> tuple[Mend, ...]:
+        """Return a model's settings with which its servers fit into what the other servers of these GPUs leave."""
+        name = server.server.model_name
+        full = [gpu for gpu in self._bare.gpus if not gpu.fits and _shares(gpu, name)]
+        # On all full GPUs with the model, so that one change mends them all; else on these.
+        everywhere = self._within(server, min(_share(gpu, name) for gpu in full))
+        return everywhere or self._within(server, min(_share(gpu, name) for gpu in group))
+
+    def _within(self, server: PlannedServer, budget: int) -> tuple[Mend, ...]:
+        key = (server.server.model_name, budget)
+        if key not in self._settings_within:
+            header = self._known.headers[server.server.model_name]
+            self._settings_within[key] = tuple(_smaller_settings(server, header, budget))
+        return self._settings_within[key]
 
 
 def _errors(plan: Plan) -> set[tuple[str, str]]:
     """Return the errors of a plan; each full GPU for itself, since a change may part those of a group."""
     full = {(GPU_FULL, gpus_name((gpu,))) for gpu in plan.gpus if not gpu.fits}
-    return full | {(finding.code, finding.where) for finding in plan.findings if finding.level == "error"}
-
-
-def _candidates(group: Sequence[PlannedGpu], bare: Plan, known: Known) -> Iterator[Mend]:
-    by_model = {server.server.model_name: server for server in group[0].servers if server.estimate}
-    for server in sorted(by_model.values(), key=lambda server: -server.gpu_bytes):
-        yield from _settings(server, group, bare, known)
-    moved = _move(group, bare)
-    if moved:
-        yield moved
-
-
-def _settings(server: PlannedServer, group: Sequence[PlannedGpu], bare: Plan, known: Known) -> Iterator[Mend]:
-    """Give a model's settings with which its servers fit into what the other servers of these GPUs leave."""
-    name, shape = server.server.model_name, server.shape
-    if shape is None or server.device is Device.CPU:
-        return
-    full = [gpu for gpu in bare.gpus if not gpu.fits and _shares(gpu, name)]
-    # On all full GPUs with the model, so that one change mends them all; else on these.
-    everywhere = tuple(_in_words(name, shape, min(_share(gpu, name) for gpu in full), known))
-    yield from everywhere or _in_words(name, shape, min(_share(gpu, name) for gpu in group), known)
+    others = (finding for finding in plan.findings if finding.level == "error" and finding.code != GPU_FULL)
+    return full | {(finding.code, finding.where) for finding in others}
 
 
 def _shares(gpu: PlannedGpu, name: str) -> int:
@@ -82,11 +99,11 @@ def _share(gpu: PlannedGpu, name: str) -> int:
     return (gpu.memory_bytes - gpu.margin_bytes - others) // _shares(gpu, name)
 
 
-def _in_words(name: str, shape: ServerShape, budget: int, known: Known) -> Iterator[Mend]:
-    try:
-        found = largest_that_fits(known.headers[name], shape, budget)
-    except GgufError:
+def _smaller_settings(server: PlannedServer, header: Header, budget: int) -> Iterator[Mend]:
+    name, shape = server.server.model_name, server.shape
+    if shape is None or server.device is Device.CPU:
         return
+    found = largest_that_fits(header, shape, budget)
     path = ("models", name)
     if found.context and found.context.context < shape.context:
         a_slot = found.context.context // shape.slots

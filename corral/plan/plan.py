@@ -16,7 +16,7 @@ from corral.farm.servers import Server, servers_of
 from corral.gguf.errors import GgufError
 from corral.plan.figures import Finding, Plan, PlannedGpu, PlannedHost, PlannedServer
 from corral.plan.known import Known
-from corral.plan.mends import mends_of
+from corral.plan.mends import Mender
 from corral.plan.on_gpus import gpu_findings
 from corral.plan.on_hosts import host_findings
 from corral.plan.on_servers import server_findings
@@ -47,9 +47,10 @@ def plan(
     """
     planner = _Planner(known, margin_bytes, allow_unknown=allow_unknown)
     bare = planner.plan(farm)
+    mender = Mender(bare, known, planner.plan)
     findings = []
     for finding in bare.findings:
-        mended = mends_of(finding, bare, known, planner.plan)
+        mended = mender.mended(finding)
         findings.append(replace(finding, mend=mended.text, mends=mended.mends) if mended else finding)
     return replace(bare, findings=()).with_findings((*found, *findings))
 
