@@ -7,8 +7,6 @@ from corral.plan.figures import PlannedGpu, PlannedHost, PlannedServer
 from corral.planner.memory import MIB
 
 WIDTH = 40
-_MOST_TOO_MUCH = 10
-
 WEIGHTS, CACHE, COMPUTE, PROMPTS, OTHER, FREE, MARGIN, TOO_MUCH = "W", "K", "C", "P", "D", ".", "m", "!"
 LEGEND = {
     WEIGHTS: "weights",
@@ -57,16 +55,16 @@ def host_parts(host: PlannedHost) -> list[Part]:
 
 
 def bar(parts: Sequence[Part], total: int, margin: int = 0, width: int = WIDTH) -> str:
-    """Return a bar of `width` letters for `total` bytes, and beyond it a `!` for each further cell's worth needed."""
+    """Return a bar of `width` letters for `total` bytes, then a `!` for each cell over it, at most a quarter as many."""
     used = sum(part.bytes for part in parts)
     letters = [_letter(parts, used, (place + 0.5) * total / width, total - margin) for place in range(width)]
     too_much = max(0, -(-(used - total) * width // total)) if total else 0
-    return "".join(letters) + TOO_MUCH * min(too_much, _MOST_TOO_MUCH)
+    return "".join(letters) + TOO_MUCH * min(too_much, width // 4)
 
 
-def gpu_bar(gpu: PlannedGpu) -> str:
+def gpu_bar(gpu: PlannedGpu, width: int = WIDTH) -> str:
     """Return a GPU's bar."""
-    return bar(gpu_parts(gpu.servers), gpu.memory_bytes, gpu.margin_bytes)
+    return bar(gpu_parts(gpu.servers), gpu.memory_bytes, gpu.margin_bytes, width)
 
 
 def _letter(parts: Sequence[Part], used: int, at: float, margin_begins: int) -> str:

@@ -3,54 +3,51 @@
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from corral.plan.bars import (
-    CACHE,
-    COMPUTE,
-    FREE,
-    LEGEND,
-    MARGIN,
-    OTHER,
-    PROMPTS,
-    TOO_MUCH,
-    WEIGHTS,
-    bar,
-    gpu_bar,
-    host_parts,
-)
+from corral.plan import bars
 from corral.plan.confirming import Comparison
 from corral.plan.figures import Finding, Plan, PlannedGpu, PlannedHost, PlannedServer
 from corral.plan.on_servers import placements
-from corral.plan.words import mib, server_names, span
+from corral.plan.words import mib, span
 from corral.planner.memory import MIB
 from corral.yamlfile import Positions
 
 _LETTER_STYLES = {
-    WEIGHTS: "black on blue",
-    CACHE: "black on cyan",
-    COMPUTE: "black on magenta",
-    PROMPTS: "black on green",
-    OTHER: "black on white",
-    FREE: "dim",
-    MARGIN: "yellow",
-    TOO_MUCH: "bold white on red",
+    bars.WEIGHTS: "black on blue",
+    bars.CACHE: "black on cyan",
+    bars.COMPUTE: "black on magenta",
+    bars.PROMPTS: "black on green",
+    bars.OTHER: "black on white",
+    bars.FREE: "dim",
+    bars.MARGIN: "yellow",
+    bars.TOO_MUCH: "bold white on red",
 }
 _LEVEL_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _RED = "bold red"
+
+_WIDE = 140  # columns that the wide table takes; below, it is cut in two and bars are short
+_NARROW_BAR = 16
+_WORDS = ("on", "ports", "slots x context")
+_ON_DEVICE = ("on", "weights", "KV", "compute", "other", "GPU")
+_ON_HOST = ("ports", "slots x context", "host", "mapped", "prompts", "limit")
+_COLUMNS = (*_WORDS, *_ON_DEVICE[1:], *_ON_HOST[2:])
 
 
 def show(
     plan: Plan, console: Console, positions: Positions | None = None, confirmed: Sequence[Comparison] = ()
 ) -> None:
     """Print a plan. With `positions`, a finding names its line in the file."""
-    console.print(_servers(plan))
-    if plan.gpus:
+    wide = console.width >= _WIDE
+    for columns in (_COLUMNS,) if wide else (_ON_DEVICE, _ON_HOST):
+        console.print(_servers(plan, columns))
         console.print()
-        console.print(_gpus(plan.gpus))
-    console.print()
-    console.print(_hosts([host for host in plan.hosts if host.servers or host.gate_bytes]))
+    if plan.gpus:
+        console.print(_gpus(plan.gpus, wide=wide))
+        console.print()
+    hosts = [host for host in plan.hosts if host.servers or host.gate_bytes]
+    console.print(_hosts(hosts, bars.WIDTH if wide else _NARROW_BAR))
     console.print(_legend())
     if confirmed:
         console.print()
@@ -63,23 +60,34 @@ def show(
     console.print(_verdict(plan), soft_wrap=True)
 
 
-def _servers(plan: Plan) -> Table:
-    table = Table("server, MiB each", "on", "ports", "slots x context", box=None, pad_edge=False)
-    for name in ("weights", "KV", "compute", "other", "GPU", "host", "mapped", "prompts", "limit"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _servers(plan: Plan, columns: Sequence[str]) -> Table:
+    table = Table(_folded("server, MiB each"), box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(
+            name, justify="left" if name in _WORDS else "right", no_wrap=name not in _WORDS, overflow="fold"
+        )
     full = {(gpu.host_name, gpu.index) for gpu in plan.gpus if not gpu.fits}
     for alike in placements(plan.servers):
-        first = alike[0].server
         red = any((server.server.host_name, server.server.gpu_index) in full for server in alike)
-        table.add_row(
-            Text(server_names([server.server.name for server in alike]), _RED if red else ""),
-            _where(alike),
-            span([server.server.port for server in alike]),
-            "" if first.model.mode == "image" else _context(alike[0]),
-            *_figures(alike[0]),
-            f"{first.memory_mib:,}" if first.memory_mib else "-",
-        )
+        cells = dict(zip(_COLUMNS, _cells(alike), strict=True))
+        table.add_row(Text(_names(alike), _RED if red else ""), *(cells[name] for name in columns))
     return table
+
+
+def _names(alike: Sequence[PlannedServer]) -> str:
+    """Return `llama-1..3`."""
+    first, last = alike[0].server.name, alike[-1].server.name
+    return first if len(alike) == 1 else f"{first}..{last.rpartition('-')[2]}"
+
+
+def _cells(alike: Sequence[PlannedServer]) -> Iterator[str]:
+    """Give the columns' cells of a placement."""
+    first = alike[0]
+    yield _where(alike)
+    yield span([server.server.port for server in alike])
+    yield "" if first.server.model.mode == "image" else _context(first)
+    yield from _figures(first)
+    yield f"{first.server.memory_mib:,}" if first.server.memory_mib else "-"
 
 
 def _where(alike: Sequence[PlannedServer]) -> str:
@@ -113,9 +121,9 @@ def _figures(server: PlannedServer) -> Iterator[str]:
     yield f"{server.cache_ram_mib:,}"
 
 
-def _gpus(gpus: Sequence[PlannedGpu]) -> Table:
-    table = Table("GPU", "servers", "memory", box=None, pad_edge=False)
-    for name in ("used", "of MiB", "left", "margin"):
+def _gpus(gpus: Sequence[PlannedGpu], *, wide: bool) -> Table:
+    table = Table(_folded("GPU"), _folded("servers"), Column("memory", no_wrap=True), box=None, pad_edge=False)
+    for name in ("used", "of MiB", "left", *(("margin",) if wide else ())):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for gpu in gpus:
@@ -123,18 +131,18 @@ def _gpus(gpus: Sequence[PlannedGpu]) -> Table:
         table.add_row(
             Text(f"{gpu.host_name} GPU {gpu.index} {gpu.gpu.name}".rstrip()),
             ", ".join(server.server.name for server in gpu.servers) or "-",
-            _coloured(gpu_bar(gpu)),
+            _coloured(bars.gpu_bar(gpu, bars.WIDTH if wide else _NARROW_BAR)),
             Text(f"{mib(gpu.used_bytes)}{more}", "" if gpu.fits else _RED),
             f"{gpu.gpu.memory_mib:,}",
             Text(f"{gpu.left_bytes // MIB:,}", "" if gpu.fits else _RED),
-            mib(gpu.margin_bytes),
+            *((mib(gpu.margin_bytes),) if wide else ()),
             Text("fits", "green") if gpu.fits else Text("DOES NOT FIT", _RED),
         )
     return table
 
 
-def _hosts(hosts: Sequence[PlannedHost]) -> Table:
-    table = Table("host", "memory", box=None, pad_edge=False)
+def _hosts(hosts: Sequence[PlannedHost], width: int) -> Table:
+    table = Table(_folded("host"), Column("memory", no_wrap=True), box=None, pad_edge=False)
     for name in ("used", "limits", "of MiB", "threads", "cores", "power W", "of W"):
         table.add_column(name, justify="right", no_wrap=True)
     for host in hosts:
@@ -142,7 +150,7 @@ def _hosts(hosts: Sequence[PlannedHost]) -> Table:
         short = given is not None and host.need_bytes > given * MIB
         table.add_row(
             host.name,
-            _coloured(bar(host_parts(host), given * MIB)) if given else "",
+            _coloured(bars.bar(bars.host_parts(host), given * MIB, width=width)) if given else "",
             Text(mib(host.need_bytes), _RED if short else ""),
             mib(host.limit_bytes),
             f"{given:,}" if given else "?",
@@ -154,6 +162,11 @@ def _hosts(hosts: Sequence[PlannedHost]) -> Table:
     return table
 
 
+def _folded(title: str) -> Column:
+    """Return a column whose words go on below where there is no room, and are never cut off."""
+    return Column(title, overflow="fold")
+
+
 def _coloured(letters: str) -> Text:
     text = Text()
     for letter in letters:
@@ -163,7 +176,7 @@ def _coloured(letters: str) -> Text:
 
 def _legend() -> Text:
     text = Text()
-    for letter, meaning in LEGEND.items():
+    for letter, meaning in bars.LEGEND.items():
         text.append(letter, _LETTER_STYLES[letter])
         text.append(f" {meaning}  ")
     return text
