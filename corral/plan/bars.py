@@ -55,7 +55,7 @@ def host_parts(host: PlannedHost) -> list[Part]:
 
 
 def bar(parts: Sequence[Part], total: int, margin: int = 0, width: int = WIDTH) -> str:
-    """Return a bar of `width` letters for `total` bytes, then a `!` for each cell over it, at most a quarter as many."""
+    """Return a bar of `width` letters for `total` bytes; then a `!` for each cell too many, at most `width` / 4."""
     used = sum(part.bytes for part in parts)
     letters = [_letter(parts, used, (place + 0.5) * total / width, total - margin) for place in range(width)]
     too_much = max(0, -(-(used - total) * width // total)) if total else 0

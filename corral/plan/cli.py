@@ -117,9 +117,8 @@ async def _planned(
     planned = plan(farm, known, margin_bytes, allow_unknown=allow_unknown, found=found)
     if not confirm:
         return known, planned, ()
-    compared, more = await confirmed(
-        planned, known, machine.llama_server.path if machine and machine.llama_server else None
-    )
+    program = machine.llama_server.path if machine and machine.llama_server else None
+    compared, more = await confirmed(planned, known, program, os.environ)
     return known, planned.with_findings(more), compared
 
 

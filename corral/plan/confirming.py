@@ -1,6 +1,5 @@
 """llama-server's own memory table beside the plan, for models whose files are on this machine."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ class Comparison:
 
 
 async def confirmed(
-    plan: Plan, known: Known, llama_server: Path | None, environment: Mapping[str, str] = os.environ
+    plan: Plan, known: Known, llama_server: Path | None, environment: Mapping[str, str]
 ) -> tuple[tuple[Comparison, ...], tuple[Finding, ...]]:
     """Ask llama-server about one server of each placement whose model is here; what cannot be asked is a finding.
 

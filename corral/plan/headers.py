@@ -131,13 +131,13 @@ def _local(name: str, model: Model, farm: FarmFile, places: Places) -> _Found | 
         return None
     if isinstance(source, PackageSource | PathSource):
         path = Wanted(name, source, places.base).location(places.models)
-        if not path.is_file() and isinstance(source, PackageSource):
+        if not _is_there(path) and isinstance(source, PackageSource):
             raise GgufError(f"{path} is not made yet", f"corral models pull {name}")
         return _Found(read_file(path), str(path), path)
     for folder in _folders(name, farm, places):
         files = Files(folder, name)
         record = files.record()
-        if files.target.is_file() and (record is None or record.origin == source.origin):
+        if _is_there(files.target) and (record is None or record.origin == source.origin):
             return _Found(read_file(files.target), str(files.target), files.target)
     return None
 
@@ -148,12 +148,19 @@ def _folders(name: str, farm: FarmFile, places: Places) -> list[Path]:
     return [places.models, *(Path(farm.hosts[host].models_dir) for host in hosts)]
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that this user may not enter
+        return False
+
+
 def _projectors(served: Mapping[str, Model], places: Places) -> dict[str, int]:
     sizes = {}
     for name, model in served.items():
         if model.projector is not None:
             path = (places.base / model.projector.path).absolute()
-            if path.is_file():
+            if _is_there(path):
                 sizes[name] = path.stat().st_size
     return sizes
 

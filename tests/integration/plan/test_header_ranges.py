@@ -3,7 +3,9 @@
 import asyncio
 import mmap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,7 +127,7 @@ async def test_a_token_goes_to_the_hub_and_not_where_it_redirects(server: ModelS
         asked = server.put("/owner/model/resolve/main/m.gguf", b"", redirect=f"{store.url}/stored.gguf")
         farm = one_gpu_farm(model={"source": {"hub": "owner/model", "file": "m.gguf"}})
         hub = Hub(server.url, "hf_not-a-real-token")
-        known = await headers_of(farm, Places(**{**vars(places), "hub": hub}))
+        known = await headers_of(farm, replace(places, hub=hub))
         assert "m" in known.headers
         assert {headers.get("authorization") for headers in asked.asked} == {"Bearer hf_not-a-real-token"}
         assert {headers.get("authorization") for headers in stored.asked} == {None}
@@ -142,12 +144,12 @@ async def test_a_token_goes_to_the_hub_and_not_where_it_redirects(server: ModelS
     ],
 )
 async def test_a_model_that_cannot_be_had_is_told_and_the_others_are_planned(
-    server: ModelServer, places: Places, behaviour: dict[str, object], said: str
+    server: ModelServer, places: Places, behaviour: dict[str, Any], said: str
 ) -> None:
     body = whole()
     server.put("/good.gguf", body)
-    server.put("/bad.gguf", **{"body": body, **behaviour})  # type: ignore[arg-type]  # as `Served` has them
+    server.put("/bad.gguf", **{"body": body, **behaviour})
     farm = farm_of(f"{server.url}/good.gguf", f"{server.url}/bad.gguf")
-    known = await headers_of(farm, Places(**{**vars(places), "deadline_s": 0.5 if "hold_after" in behaviour else 20}))
+    known = await headers_of(farm, replace(places, deadline_s=0.5 if "hold_after" in behaviour else 20))
     assert said in str(known.unknown["m1"])
     assert "m0" in known.headers

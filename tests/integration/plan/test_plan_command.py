@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from corral.models.cli import PIPED_WIDTH
 from corral.plan.cli import app
@@ -195,3 +194,15 @@ def test_confirm_says_which_models_are_not_here(plan: Plan, tmp_path: Path, monk
         FARMS / "two-hosts.yaml", "--confirm", "--offline", "--allow-unknown", f"--header=qwen={start}"
     )  # fmt: skip
     assert "qwen-1 to qwen-2: not confirmed: qwen is not on this machine; corral models pull qwen" in result.stdout
+
+
+def test_confirm_shows_what_llama_server_said_when_it_failed(
+    plan: Plan, reference_headers: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\necho unknown model architecture\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("LLAMA_SERVER", str(program))
+    result = plan(REFERENCE, "--confirm", "--offline", *reference_headers)
+    assert result.exit_code == 0
+    assert f"not confirmed: {program} ended without a memory table (unknown model architecture)" in result.stdout

@@ -1,5 +1,6 @@
 """Where a model's header comes from when no server is asked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,6 @@ import pytest
 from corral.errors import CorralError
 from corral.farm import FarmFile
 from corral.models.records import Files, Record
-from corral.models.remote import Hub
 from corral.plan.header_cache import HeaderCache, Version
 from corral.plan.headers import Places, headers_of
 from support.gguf_files import header_bytes, write
@@ -68,7 +68,7 @@ async def test_a_header_given_by_hand_goes_before_all(places: Places, tmp_path: 
     write(places.models / "m.gguf", small(Sizes(layers=1)))
     start = tmp_path / "start-of-m.gguf"
     start.write_bytes(header_bytes(MODEL) + bytes(100))
-    known = await headers_of(farm_of(URL), Places(**{**vars(places), "given": {"m": start}}))
+    known = await headers_of(farm_of(URL), replace(places, given={"m": start}))
     assert known.headers["m"].tensor_bytes == small_header().tensor_bytes
     assert known.files == {}
 
@@ -79,13 +79,13 @@ async def test_a_header_given_by_hand_that_is_none_is_refused(places: Places, co
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(CorralError, match=r"bad\.gguf") as refused:
-        await headers_of(farm_of(URL), Places(**{**vars(places), "given": {"m": path}}))
+        await headers_of(farm_of(URL), replace(places, given={"m": path}))
     assert refused.value.exit_code == 2
 
 
 async def test_a_header_for_no_model_is_refused(places: Places) -> None:
     with pytest.raises(CorralError, match="--header names n, which is no model of the farm; its models are m"):
-        await headers_of(farm_of(URL), Places(**{**vars(places), "given": {"n": places.base}}))
+        await headers_of(farm_of(URL), replace(places, given={"n": places.base}))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_what_should_be_here_and_is_not_is_told(places: Places, source: di
 
 
 async def test_a_server_that_does_not_answer_is_told(places: Places) -> None:
-    known = await headers_of(farm_of(URL), Places(**{**vars(places), "offline": False, "hub": Hub()}))
+    known = await headers_of(farm_of(URL), replace(places, offline=False))
     assert "try again, or plan --offline" in str(known.unknown["m"])
 
 

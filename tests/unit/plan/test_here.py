@@ -1,6 +1,7 @@
 """A farm that runs on this machine: what its file leaves to be found, and what the machine lacks."""
 
 from pathlib import Path
+from typing import Any
 
 from corral.machine import Device, Gpu, LlamaServer, Machine
 from corral.plan.here import machine_findings, memory_here_mib, with_machine
@@ -11,8 +12,8 @@ LISTED = LlamaServer(Path("llama-server"), tuple(Device(f"CUDA{index}", "NVIDIA 
 DETECT = {"runtime": "processes", "gpus": "detect"}
 
 
-def machine(**found: object) -> Machine:
-    return Machine("x86_64", frozenset({"avx2"}), 6, 8000, 10_000, **found)  # type: ignore[arg-type]
+def machine(**found: Any) -> Machine:
+    return Machine("x86_64", frozenset({"avx2"}), 6, 8000, 10_000, **found)
 
 
 def test_detected_gpus_are_planned_as_if_they_were_listed() -> None:
