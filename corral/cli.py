@@ -23,6 +23,7 @@ from corral.farm import validate
 from corral.keys.cli import app as keys_app
 from corral.models.cli import app as models_app
 from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
+from corral.plan.cli import plan_command
 from corral.progress import for_console
 from corral.setup_farm import command as setup_farm
 from corral.up import Started, bring_up
@@ -41,6 +42,7 @@ app.add_typer(models_app)
 app.command("init")(setup_farm.command)
 app.command("validate")(validate.command)
 app.command("doctor")(from_farm.command)
+app.command("plan")(plan_command)
 app.command("apply")(apply_cli.apply)
 app.command("rollback")(apply_cli.rollback)
 app.command("history")(apply_cli.history)

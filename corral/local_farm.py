@@ -22,6 +22,7 @@ DEFAULT_FILE = CHECKOUT / "farms" / "laptop.yaml"
 OWN_FILE = Path("corral.yaml")
 
 DATABASE_MIB, LITELLM_MIB, WRAPPER_MIB = 120, 850, 60
+DEFAULT_CACHE_RAM_MIB = 512  # gpu-server's own
 DISK_MIB = 600
 """What the first start writes below `.corral`: database 60, converted model 50, logs, room to work."""
 
@@ -233,7 +234,7 @@ def shape_of(model: Model, *, on_gpu: bool = False) -> ServerShape:
 
 def cache_ram_mib(model: Model) -> int:
     """Return the host memory that a server keeps for the prompts of idle chats; llama-server's own would be 8 GiB."""
-    return 256 if model.cache_ram_mib is None else model.cache_ram_mib
+    return DEFAULT_CACHE_RAM_MIB if model.cache_ram_mib is None else model.cache_ram_mib
 
 
 def _engine_mib(server: LocalServer) -> int:

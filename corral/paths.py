@@ -67,6 +67,11 @@ class StateDir:
         return self.root / "models"
 
     @property
+    def headers(self) -> Path:
+        """Headers of models that are elsewhere, as fetched for a plan."""
+        return self.root / "headers"
+
+    @property
     def logs(self) -> Path:
         """One file a part."""
         return self.root / "logs"

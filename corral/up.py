@@ -23,6 +23,7 @@ from corral.keys.client import GateAccess, KeyClient, NewKey
 from corral.local_farm import LocalFarm
 from corral.parts import OWNER_VARIABLE, parts
 from corral.paths import StateDir, write_private
+from corral.plan.check import check_fits
 from corral.progress import Progress
 from corral.secrets import Secrets
 
@@ -102,6 +103,8 @@ def _start_keeper(state: StateDir, farm_file: Path, environment: Mapping[str, st
     for note in seen.notes:
         progress.note(note)
     farm = local_farm.choose(loaded.value, farm_file.parent, state.models, seen)
+    if any(server.on_gpu for server in farm.servers):
+        check_fits(loaded.value, farm_file.parent, state.models, state.headers, seen, environment)
     known = known_secrets(state)
     chosen = _choose_ports(farm, state, environment, progress)
     for earlier in state.litellm_config("*").parent.glob("config*.yaml"):

@@ -24,6 +24,7 @@ from corral.keeper.changes import ChangeRequest
 from corral.local_farm import LocalFarm
 from corral.parts import Part, parts
 from corral.paths import StateDir, write_private
+from corral.plan.check import check_fits
 from corral.secrets import Secrets
 from corral.yamlfile import YamlFileErrors
 
@@ -54,6 +55,8 @@ def prepare(
     loaded = load_farm(file)
     seen = machine.look(state.root, environment)
     farm = local_farm.choose(loaded.value, file.parent, state.models, seen, check_room=False)
+    if any(server.on_gpu for server in farm.servers):
+        check_fits(loaded.value, file.parent, state.models, state.headers, seen, environment)
     last = _last_file(state)
     chosen, notes = _ports(farm, running, last)
     config = litellm_config.render(farm, chosen)

@@ -17,7 +17,7 @@ from corral.errors import CorralError
 from corral.farm import FarmFile, Loaded, load_farm
 from corral.machine import Machine, look
 from corral.models.remote import Hub
-from corral.models.wanted import DEFAULT_FILE
+from corral.options import farm_file
 from corral.plan.confirming import Comparison, confirmed
 from corral.plan.document import document
 from corral.plan.figures import Finding, Plan
@@ -37,7 +37,7 @@ app = typer.Typer(name="plan", add_completion=False, rich_markup_mode="rich")
 
 @app.command("plan")
 def plan_command(
-    farm: Annotated[Path | None, typer.Argument(help=f"The farm file; {DEFAULT_FILE} if left out.")] = None,
+    farm: Annotated[Path | None, typer.Argument(help="The farm file; corral.yaml, else farms/laptop.yaml.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="The same, as other commands have it.")] = None,
     margin: Annotated[
         int, typer.Option(metavar="MIB", min=0, help="What must stay free on each GPU.")
@@ -125,7 +125,7 @@ async def _planned(
 def _file(farm: Path | None, file: Path | None) -> Path:
     if farm is not None and file is not None:
         raise CorralError("the farm file is given twice", "leave out --file", exit_code=2)
-    return farm or file or DEFAULT_FILE
+    return farm_file(farm or file)
 
 
 def _given(text: str) -> tuple[str, Path]:

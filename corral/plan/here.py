@@ -53,9 +53,8 @@ def machine_findings(farm: FarmFile, machine: Machine) -> Iterator[Finding]:
             wanted = len(places(placement, host)) if placement.host == name else 0
             if wanted > len(placement.ports):
                 yield Finding(
-                    "error", "ports", f"{name} {placement.model}", ("servers", number, "ports"),
-                    f"{wanted} servers are to run on the GPUs found, and there are {len(placement.ports)} ports",
-                    f"give it ports {placement.ports[0]}-{placement.ports[0] + wanted - 1}",
+                    "note", "ports", f"{name} {placement.model}", ("servers", number, "ports"),
+                    f"{wanted} servers for the GPUs found, {len(placement.ports)} ports: the rest take the next ones",
                 )  # fmt: skip
 
 

@@ -10,10 +10,10 @@ are given.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from corral.default_farm import DATABASE_MIB, LITELLM_MIB
 from corral.farm.file import FarmFile
 from corral.farm.servers import Server, servers_of
 from corral.gguf.errors import GgufError
+from corral.local_farm import DATABASE_MIB, LITELLM_MIB
 from corral.plan.figures import Finding, Plan, PlannedGpu, PlannedHost, PlannedServer
 from corral.plan.known import Known
 from corral.plan.mends import Mender

@@ -47,7 +47,8 @@ def test_more_gpus_than_ports_are_told() -> None:
     farm = one_gpu_farm(host=DETECT, servers=[{"gpus": "all", "ports": "8080-8081"}])
     here = machine(gpus=CARDS, llama_server=LISTED)
     (finding,) = machine_findings(with_machine(farm, here, 16_384), here)
-    assert (finding.level, finding.mend) == ("error", "give it ports 8080-8082")
+    assert (finding.level, finding.code) == ("note", "ports")
+    assert "3 servers for the GPUs found, 2 ports" in finding.what
 
 
 def test_a_cpu_without_avx2_needs_its_own_llama_server() -> None:
