@@ -145,21 +145,21 @@ def test_a_slow_reader(fake: Broken, table: Table, full: bool) -> None:
     server, llama = fake
     duration_s = 60 if full else 5
     wrapper = psutil.Process(server.process.pid)
-    with table.fault(f"a client reads 80 KiB/s for {duration_s} s of a 256 MiB stream", server, cause=None) as fault:
+    with table.fault(f"a client reads 320 KiB/s for {duration_s} s of a 256 MiB stream", server, cause=None) as fault:
         llama.set(big_words=64 * 1024)
         before = wrapper.memory_info().rss
         with (
             slow_client(server) as client,
             client.stream("POST", "/v1/chat/completions", json=chat(stream=True, max_tokens=4096)) as answer,
         ):
-            pieces = answer.iter_raw(8192)
+            pieces = answer.iter_raw(16384)
             until = time.monotonic() + duration_s
             most = before
             pause = threading.Event()
             while time.monotonic() < until:
                 next(pieces)
                 most = max(most, wrapper.memory_info().rss)
-                pause.wait(0.1)  # the dawdling itself
+                pause.wait(0.05)  # the dawdling itself
             assert ask(server) == "200"  # others are served meanwhile
         fault.saw = ["200, stream"]
         fault.note = f", {(most - before) / MIB:.0f} MiB more memory"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from support.gpu_servers import KEY, GpuServer, chat
 from support.waiting import wait_until
@@ -76,13 +77,13 @@ class Table:
 
         A `cause` of None says that llama-server must live through it; `a|b` that either may be counted.
         """
-        before = losses(server)
+        before, engine = losses(server), engine_of(server)
         generation = server.status()["generation"]
         fault = Fault(server)
         yield fault
         well_at = fault.at if fault.blown else time.time()
         assert not [seen for seen in fault.saw if seen.startswith(NO_ANSWER)], f"unanswered: {fault.saw}"
-        row = Row(name, engine_of(server), (summary(fault.saw) + fault.note).strip("; "))
+        row = Row(name, engine, (summary(fault.saw) + fault.note).strip("; "))
         server.ready()
         if cause is not None:
             lost = wait_until(
@@ -110,7 +111,11 @@ def losses(server: GpuServer) -> Counter[str]:
 
 def engine_of(server: GpuServer) -> str:
     """Say whether `server` has a real llama-server or the fake."""
-    return "fake" if any("fakes" in word for child in server.children() for word in child.cmdline()) else "real"
+    commands = []
+    for child in server.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended in this moment
+            commands += child.cmdline()
+    return "fake" if any("fakes" in word for word in commands) else "real"
 
 
 def all_free(server: GpuServer, timeout_s: float = 10) -> float:
