@@ -9,7 +9,7 @@ file is ever pasted into another language. `writing` compares with what lies on 
 """
 
 from corral.render.document import HEADER, Rendered
-from corral.render.farm import DEFAULT_TARGETS, TARGETS, Target, render
+from corral.render.farm import DEFAULT_TARGETS, Target, render
 from corral.render.refusals import refusals
 
-__all__ = ["DEFAULT_TARGETS", "HEADER", "TARGETS", "Rendered", "Target", "refusals", "render"]
+__all__ = ["DEFAULT_TARGETS", "HEADER", "Rendered", "Target", "refusals", "render"]

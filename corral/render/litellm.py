@@ -2,15 +2,17 @@
 
 What LiteLLM 1.106.2 does with it, found in its source and by trying (tests/integration/render/test_gate_router.py):
 
-- An alias is a `model_group_alias`, not a second deployment: a key whose models are `[chat]` may ask for `chat`, one for
-  `qwen` for both; limits count once, per server. Fallbacks are looked up by the name asked for, so each alias has its own
-  entry.
-- `rpm` of a deployment is not enforced by least-busy. `enable_pre_call_checks` leaves out deployments that have reached it
-  and answers 429 when all have. The check `enforce_model_rate_limits` alone refuses requests while another server
-  has room, but it is what knows `tpm`. So both.
+- An alias is a `model_group_alias`, not a second deployment: a key whose models are `[chat]` may ask for `chat`, one
+  for `qwen` for both; limits count once, per server. Fallbacks are looked up by the name asked for, so each alias has
+  an entry of its own.
+- `rpm` of a deployment is not enforced by least-busy. `enable_pre_call_checks` leaves out deployments that have
+  reached it and answers 429 when all have. The check `enforce_model_rate_limits` alone refuses requests while another
+  server has room, but it is what knows `tpm`. So both.
 - Pre-call checks count each prompt's tokens, with another tokenizer than the model's, where `max_input_tokens` is
   given; so that is given only without limits.
 - A deployment with `rpm` or `tpm` gets a limit of parallel requests derived from them, unless told one.
+- `global_max_parallel_requests` is read by the older limiter only (LEGACY_MULTI_INSTANCE_RATE_LIMITING=true), which
+  counts per worker; by itself it does nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,21 +37,16 @@ _MODES: Mapping[str, str] = {
 }
 
 
-class Limited(TypedDict, total=False):
-    """What LiteLLM lets through to a deployment, by the minute and at a time."""
-
-    rpm: int
-    tpm: int
-    max_parallel_requests: int
-
-
-class Parameters(Limited, total=False):
-    """How LiteLLM reaches a deployment, and how much of it."""
+class Parameters(TypedDict, total=False):
+    """How LiteLLM reaches a deployment, and how much it lets through by the minute and at a time."""
 
     model: Required[str]
     api_base: str
     api_key: str
     max_retries: int
+    rpm: int
+    tpm: int
+    max_parallel_requests: int
     input_cost_per_token: float
     output_cost_per_token: float
     output_cost_per_image: float
@@ -145,6 +142,7 @@ def _server(server: Server, *, countable: bool) -> Deployment:
         "api_key": from_environment("GPU_SERVER_KEY"),
         "max_retries": 0,  # the router retries, on another server
     }
+    _limit(parameters, model)
     info: Info = {"id": server.name, "mode": _MODES[model.mode]}
     if model.mode == "image":
         parameters["output_cost_per_image"] = 0.0
@@ -154,7 +152,6 @@ def _server(server: Server, *, countable: bool) -> Deployment:
         info |= {"input_cost_per_token": prompt, "output_cost_per_token": answer}
         if countable:
             info["max_input_tokens"] = model.context
-    parameters |= _limits(model)
     return {"model_name": server.model_name, "litellm_params": parameters, "model_info": info}
 
 
@@ -162,17 +159,17 @@ def _dialect(model: Model) -> str:
     return "openai" if model.mode == "image" else "hosted_vllm"  # it costs LiteLLM a third less CPU than openai
 
 
-def _limits(model: Model) -> Limited:
+def _limit(parameters: Parameters, model: Model) -> None:
     limits = model.limits
     if limits is None:
-        return {}
-    found: Limited = {}
+        return
     if limits.rpm is not None:
-        found["rpm"] = limits.rpm
+        parameters["rpm"] = limits.rpm
     if limits.tpm is not None:
-        found["tpm"] = limits.tpm
-    found["max_parallel_requests"] = limits.parallel or model.slots + model.serving.max_queue  # as many as it takes
-    return found
+        parameters["tpm"] = limits.tpm
+    parameters["max_parallel_requests"] = (
+        limits.parallel or model.slots + model.serving.max_queue
+    )  # as many as it takes
 
 
 def _provider(name: str, provider: Provider) -> Deployment:
@@ -205,7 +202,7 @@ def _router(farm: FarmFile, *, limited: bool) -> RouterSettings:
     if limited:
         settings["enable_pre_call_checks"] = True
         settings["optional_pre_call_checks"] = ["enforce_model_rate_limits"]
-    if aliases := dict(_aliases(farm)):
+    if aliases := {alias: name for name, its in _aliases(farm).items() for alias in its}:
         settings["model_group_alias"] = aliases
     if fallbacks := list(_fallbacks(farm)):
         settings["fallbacks"] = fallbacks
@@ -216,15 +213,15 @@ def _router(farm: FarmFile, *, limited: bool) -> RouterSettings:
     return settings
 
 
-def _aliases(farm: FarmFile) -> Iterator[tuple[str, str]]:
-    for name, part in (*farm.models.items(), *farm.providers.items()):
-        yield from ((alias, name) for alias in part.aliases)
+def _aliases(farm: FarmFile) -> dict[str, tuple[str, ...]]:
+    of_models = {name: model.aliases for name, model in farm.models.items()}
+    return of_models | {name: provider.aliases for name, provider in farm.providers.items()}
 
 
 def _fallbacks(farm: FarmFile) -> Iterator[dict[str, list[str]]]:
+    aliases = _aliases(farm)
     for name, targets in farm.proxy.fallbacks.items():
-        part = farm.models.get(name) or farm.providers[name]
-        for known_as in (name, *part.aliases):
+        for known_as in (name, *aliases[name]):
             yield {known_as: list(targets)}
 
 

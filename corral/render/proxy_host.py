@@ -1,4 +1,4 @@
-"""`litellm/compose.yaml`: the gate's containers: LiteLLM, its PostgreSQL, and Redis where answers or counters are shared.
+"""`litellm/compose.yaml`: the gate's containers: LiteLLM, its PostgreSQL, and Redis where the farm file has it.
 
 Where GPU servers of the gate's own host listen on the loopback only, a bridged container cannot reach them; LiteLLM
 then uses the host's network, and PostgreSQL and Redis are published on the loopback for it.
