@@ -27,9 +27,10 @@ STARTUP_TRIES = 180
 
 
 def render(farm: FarmFile, servers: Sequence[Server]) -> Iterator[Rendered]:
-    """Give the manifests: one file for what all share, one for each server. Image servers are left out."""
+    """Give the manifests: the models' volume, the scraping, one file for each server. Image servers are left out."""
     ours = [server for server in servers if server.model.mode != "image"]
-    yield yaml_file(f"{FOLDER}/shared.yaml", _models_claim(farm), _pod_monitor(farm))
+    yield yaml_file(f"{FOLDER}/models.yaml", _models_claim(farm))
+    yield yaml_file(f"{FOLDER}/pod-monitor.yaml", _pod_monitor(farm))
     for server in ours:
         yield yaml_file(f"{FOLDER}/gpu-servers/{server.name}.yaml", _deployment(farm, server), _service(farm, server))
 
