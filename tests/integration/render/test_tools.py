@@ -16,7 +16,13 @@ from corral.farm import load_farm
 from corral.render import Target, render
 from support.farm_files import FARMS, HOSTILE, as_yaml, big_farm
 
-SECRETS = dict.fromkeys((*("GPU_SERVER_KEY", "LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "UI_USERNAME", "UI_PASSWORD", "POSTGRES_PASSWORD"), *("REDIS_PASSWORD", "OPENAI_API_KEY", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")), "from-the-environment")
+SECRETS = dict.fromkeys(
+    (
+        "GPU_SERVER_KEY", "LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "UI_USERNAME", "UI_PASSWORD", "POSTGRES_PASSWORD",
+        "REDIS_PASSWORD", "OPENAI_API_KEY", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY",
+    ),
+    "from-the-environment",
+)  # fmt: skip
 COMPOSE = Path(sys.executable).with_name("docker-compose")
 EXAMPLES = ("reference", "two-hosts", "laptop")
 
@@ -108,8 +114,7 @@ def test_compose_reads_hostile_strings_as_they_were_written(tmp_path: Path) -> N
     # `config` writes a file that can be read again, so a dollar comes doubled
     services: dict[str, Any] = json.loads(done.stdout.replace("$$", "$"))["services"]
     for place, text in enumerate(texts):
-        wanted = f"/data/{text}".replace("$$", "$") if text != ".." else "/"
-        assert services[f"s{place}-1"]["volumes"][0]["source"] == wanted
+        assert services[f"s{place}-1"]["volumes"][0]["source"] == f"/data/{text}"
     last = services[f"s{len(texts)}-1"]["environment"]
     assert last["MODEL_ALIAS"] == "1e3"
     assert last["EXTRA_ARGS"] == data["models"]["1e3"]["extra_args"][0]
@@ -153,7 +158,7 @@ async def main():
         "keys": sorted({d["litellm_params"].get("api_key") or "" for d in router.model_list}),
         "traces": os.environ.get("LANGFUSE_OTEL_HOST"),
         "silent": litellm.turn_off_message_logging,
-        "callbacks": [getattr(c, "__class__", type(c)).__name__ for c in litellm.callbacks],
+        "callbacks": [c if isinstance(c, str) else type(c).__name__ for c in litellm.callbacks],
     }))
 
 asyncio.run(main())
@@ -179,8 +184,8 @@ def test_litellm_loads_its_configuration_as_the_proxy_does(rendered: Path) -> No
     assert loaded["strategy"] == said["router_settings"]["routing_strategy"]
     assert set(loaded["aliases"]) <= set(loaded["names"])
     assert set(loaded["keys"]) == {"from-the-environment"}
-    assert loaded["callbacks"][:2] == ["CorralHeaders", "Guard"]
+    assert {"CorralHeaders", "Guard"} <= set(loaded["callbacks"])
     if "environment_variables" in said:
         assert loaded["traces"] == "https://traces.example"
         assert loaded["silent"] is True
-        assert any("Langfuse" in name for name in loaded["callbacks"])
+        assert "langfuse_otel" in loaded["callbacks"]  # becomes a logger when the first request is made

@@ -36,7 +36,8 @@ def test_the_reference_box_is_what_it_was_by_hand() -> None:
     environment = box["llama-1"]["environment"]
     wanted = {
         "N_GPU_LAYERS": "33", "N_CTX": "16384", "N_BATCH": "128", "N_UBATCH": "64", "N_THREADS": "2",
-        "CACHE_REUSE": "256", "CACHE_TYPE_K": "q8_0", "CACHE_TYPE_V": "q8_0", "MODE": "chat", "MODEL_PATH": "/models/llama.gguf",
+        "CACHE_REUSE": "256", "CACHE_TYPE_K": "q8_0", "CACHE_TYPE_V": "q8_0", "MODE": "chat",
+        "MODEL_PATH": "/models/llama.gguf",
     }  # fmt: skip
     assert {name: environment[name] for name in wanted} == wanted
     assert [box[name]["mem_limit"] for name in ("llama-1", "nomic-embed-1", "images-1")] == ["2048m", "512m", "4096m"]
