@@ -41,7 +41,7 @@ def settings(server: Server, *, servers_on_host: int, listen: str = "0.0.0.0") -
         "CACHE_REUSE": model.cache_reuse if model.mode == "chat" else None,
         "CACHE_RAM_MIB": cache_ram_mib(server),
         "EXTRA_ARGS": " ".join(model.extra_args) or None,
-        "GPU_UUID": server.gpu.uuid if server.gpu else None,
+        "GPU_UUID": server.gpu.uuid if server.gpu and _layers(server) else None,
         "HOST": listen,
         "PORT": server.port,
         "MAX_QUEUE": serving.max_queue,

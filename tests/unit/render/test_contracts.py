@@ -18,11 +18,13 @@ models:
   rank: {mode: rerank, source: {path: /data/rank.gguf}}
   ears: {mode: transcription, source: {hub: o/r, file: e.gguf}, projector: {path: /data/ears.gguf}}
   vectors: {mode: embedding, source: {hub: o/r, file: v.gguf}}
+  on-cpu: {source: {hub: o/r, file: c.gguf}, gpu_layers: 0}
 servers:
   - {model: llama, host: box, gpus: [0], ports: 8080}
   - {model: rank, host: box, ports: 8081}
   - {model: ears, host: box, ports: 8082}
   - {model: vectors, host: box, gpus: [0], ports: 8083}
+  - {model: on-cpu, host: box, gpus: [0], ports: 8084}
 """
 
 
