@@ -43,7 +43,7 @@ def render(farm: FarmFile, servers: Sequence[Server]) -> Rendered | None:
     """Return the compose file of the gate; None where it runs as processes."""
     if farm.hosts[farm.gate_host].runtime != "compose":
         return None
-    on_loopback = any(server.host_name == farm.gate_host and _is_loopback(server.host.address) for server in servers)
+    on_loopback = any(server.host_name == farm.gate_host and is_loopback(server.host.address) for server in servers)
     services = {
         "litellm": _litellm(farm, on_host_network=on_loopback),
         "postgres": _postgres(farm.proxy.database_port if on_loopback else None),
@@ -167,7 +167,8 @@ def _redis(*, published_too: bool) -> Service:
     return hardened(service)
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Return whether only the host itself reaches an address."""
     try:
         return ip_address(address).is_loopback
     except ValueError:

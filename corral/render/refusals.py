@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from corral.farm import FarmFile, servers_of
 from corral.models.sources import PathSource
-from corral.render.proxy_host import DATABASE_PASSWORD, OWN_SECRETS, REDIS_PASSWORD
+from corral.render.proxy_host import DATABASE_PASSWORD, OWN_SECRETS, REDIS_PASSWORD, is_loopback
 from corral.yamlfile import KeyPath, Problem
 
 _OF_THE_FARM = {*OWN_SECRETS, DATABASE_PASSWORD.name, REDIS_PASSWORD.name, "DATABASE_URL"}
@@ -15,10 +15,22 @@ _FROM_ENVIRONMENT = "os.environ/"
 
 def refusals(farm: FarmFile) -> Iterator[Problem]:
     """Give what keeps a farm that is in order from being rendered."""
+    yield from _addresses(farm)
     yield from _paths(farm)
     yield from _flags(farm)
     yield from _providers(farm)
     yield from _server_names(farm)
+
+
+def _addresses(farm: FarmFile) -> Iterator[Problem]:
+    """A loopback address leads another host to itself."""
+    askers = ({farm.monitoring_host: "Prometheus"} if farm.monitoring else {}) | {farm.gate_host: "the gate"}
+    for name in dict.fromkeys(placement.host for placement in farm.servers):
+        for asker, who in askers.items():
+            if asker != name and is_loopback(farm.hosts[name].address):
+                what = f"is a loopback address, and {who} asks its servers from {asker}"
+                yield Problem.at(("hosts", name, "address"), what, f"give the address at which {asker} reaches {name}")
+                break
 
 
 def _paths(farm: FarmFile) -> Iterator[Problem]:

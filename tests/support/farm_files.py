@@ -108,7 +108,7 @@ def _host(draw: st.DrawFn, number: int) -> dict[str, Any]:
             gpu["uuid"] = f"GPU-{number}000{card}"
         gpus.append(gpu)
     host: dict[str, Any] = {
-        "address": draw(st.sampled_from([f"10.0.0.{number + 2}", f"box{number}.lan", "::1"])),
+        "address": draw(st.sampled_from([f"10.0.0.{number + 2}", f"box{number}.lan", "fd00::9"])),
         "gpus": gpus,
     }
     if draw(st.booleans()):

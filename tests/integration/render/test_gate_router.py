@@ -5,6 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ servers:
   - {{model: spare, host: box, ports: {ports[2]}}}
 proxy: {{fallbacks: {{{fallbacks}}}}}
 """
+pytestmark = pytest.mark.integration
+
 ANSWER = {
     "id": "1", "object": "chat.completion", "created": 1, "model": "m",
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}],
@@ -96,8 +99,13 @@ def _no_callbacks_left() -> Iterator[None]:
 
 
 def router_of(servers: Servers, folder: Path, monkeypatch: pytest.MonkeyPatch, limits: str, fallbacks: str = "") -> Any:
+    from litellm.router_utils.pre_call_checks import model_rate_limit_check
+
     import litellm
 
+    now = datetime.now(UTC)  # stands still: a minute that ends during a test would give each server its limit again
+    for module in (litellm.router, model_rate_limit_check):
+        monkeypatch.setattr(module, "get_utc_datetime", lambda: now)
     monkeypatch.setenv("GPU_SERVER_KEY", "key")
     farm = farm_of(FARM.format(ports=servers.ports, limits=limits, fallbacks=fallbacks), folder)
     (text,) = [file.text for file in render(farm) if file.path.name == "config.yaml"]

@@ -16,6 +16,8 @@ from corral.farm import load_farm
 from corral.render import Target, render
 from support.farm_files import FARMS, HOSTILE, as_yaml, big_farm
 
+pytestmark = pytest.mark.integration
+
 SECRETS = dict.fromkeys(
     (
         "GPU_SERVER_KEY", "LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "UI_USERNAME", "UI_PASSWORD", "POSTGRES_PASSWORD",

@@ -43,6 +43,7 @@ BAD = {
     "a broken anchor": Case("memory_mib: 1024", "memory_mib: *nowhere", "*nowhere", "nowhere"),
     "a model that is not there": Case("model: nomic-embed,", "model: nomic-embd,", "nomic-embd", "mean nomic-embed?"),
     "a relative path in a container": Case(QWEN, "source: {path: m/qwen.gguf}", "m/qwen", "relative to the farm file"),
+    "a loopback address, asked from elsewhere": Case("192.168.1.20", "127.0.0.1", "127.0.0.1", "the gate asks"),
     "an open quote in flags": Case(
         "revision: main}", "revision: main}\n    extra_args: ['--a \"b']", "--a", "quotation"
     ),

@@ -6,15 +6,18 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 
 from corral.farm import FarmFile, load_farm, servers_of
+from corral.farm.checks import problems
 from corral.render import HEADER, Target, refusals, render
-from corral.yamlfile import loads
+from corral.yamlfile import YamlFileErrors, loads
 from support.farm_files import HOSTILE, as_yaml, big_farm, farm_files
 
 ALL = frozenset(Target)
@@ -22,8 +25,8 @@ ALL = frozenset(Target)
 
 @given(farm_files())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-def test_every_valid_farm_renders_into_files_that_read_back(data: dict[str, object]) -> None:
-    farm = loads(as_yaml(data), "corral.yaml", FarmFile)
+def test_every_valid_farm_renders_into_files_that_read_back(data: dict[str, Any]) -> None:
+    farm = loads(as_yaml(data), "corral.yaml", FarmFile, problems)
     assert list(refusals(farm)) == []
     files = {str(file.path): file.text for file in render(farm, ALL)}
     documents = {}
@@ -61,7 +64,66 @@ def test_every_valid_farm_renders_into_files_that_read_back(data: dict[str, obje
             if source is not None and hasattr(source, "path"):
                 assert service["volumes"][0]["source"] == source.path.replace("$", "$$")
             if server.memory_mib and "CACHE_RAM_MIB" in service["environment"]:
-                assert int(service["environment"]["CACHE_RAM_MIB"]) <= max(0, server.memory_mib - 350)
+                room = server.memory_mib // 4 if server.gpu_index is None else server.memory_mib - 350
+                assert int(service["environment"]["CACHE_RAM_MIB"]) <= max(0, room)
+
+
+def _unknown_model(farm: dict[str, Any]) -> str:
+    farm["servers"][-1]["model"] = "nowhere"
+    return "nowhere"
+
+
+def _unknown_key(farm: dict[str, Any]) -> str:
+    next(iter(farm["models"].values()))["contxt"] = 4096
+    return "contxt"
+
+
+def _missing_card(farm: dict[str, Any]) -> str:
+    farm["servers"][0] = {**farm["servers"][0], "gpus": [77], "ports": [9999]}
+    farm["servers"][0].pop("count", None)
+    return "- 77"
+
+
+def _same_port(farm: dict[str, Any]) -> str:
+    host = farm["servers"][0]["host"]
+    model = farm["servers"][0]["model"]
+    farm["servers"] += [
+        {"model": model, "host": host, "ports": [9999]},
+        {"model": model, "host": host, "ports": [9999]},
+    ]
+    return "- 9999"
+
+
+def _shared_alias(farm: dict[str, Any]) -> str:
+    farm["models"][farm["servers"][0]["model"]]["aliases"] = ["twice", "twice"]
+    return "- twice"
+
+
+def _circle(farm: dict[str, Any]) -> str:
+    name = next(iter(farm["models"]))
+    farm["proxy"]["fallbacks"] = {name: [name]}
+    return f"- {name}"
+
+
+def _secret(farm: dict[str, Any]) -> str:
+    farm["providers"]["paid"] = {"model": "openai/x", "api_key": "sk-0123456789abcdef0123456789abcdef"}
+    return "api_key: "
+
+
+@pytest.mark.parametrize(
+    "spoil", [_unknown_model, _unknown_key, _missing_card, _same_port, _shared_alias, _circle, _secret]
+)
+@given(data=farm_files())
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def test_a_farm_with_one_fault_is_refused_at_its_line(
+    spoil: Callable[[dict[str, Any]], str], data: dict[str, Any]
+) -> None:
+    wrong = spoil(data)
+    text = as_yaml(data)
+    with pytest.raises(YamlFileErrors) as refused:
+        loads(text, "corral.yaml", FarmFile, problems)
+    lines = text.splitlines()
+    assert any(wrong in lines[problem.line - 1] for problem in refused.value.problems), str(refused.value)
 
 
 def test_a_thousand_servers_render_in_seconds(tmp_path: Path) -> None:
