@@ -25,6 +25,7 @@ from corral.models.cli import app as models_app
 from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
 from corral.plan.cli import plan_command
 from corral.progress import for_console
+from corral.render.cli import render_command
 from corral.setup_farm import command as setup_farm
 from corral.up import Started, bring_up
 from corral.yamlfile import YamlFileErrors
@@ -43,6 +44,7 @@ app.command("init")(setup_farm.command)
 app.command("validate")(validate.command)
 app.command("doctor")(from_farm.command)
 app.command("plan")(plan_command)
+app.command("render")(render_command)
 app.command("apply")(apply_cli.apply)
 app.command("rollback")(apply_cli.rollback)
 app.command("history")(apply_cli.history)

@@ -1,0 +1,84 @@
+"""What a farm file may say, and no rendered file can: found before anything is written, each with its place."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from corral.farm import FarmFile, servers_of
+from corral.models.sources import PathSource
+from corral.render.proxy_host import DATABASE_PASSWORD, OWN_SECRETS, REDIS_PASSWORD, is_loopback
+from corral.yamlfile import KeyPath, Problem
+
+_OF_THE_FARM = {*OWN_SECRETS, DATABASE_PASSWORD.name, REDIS_PASSWORD.name, "DATABASE_URL"}
+_FROM_ENVIRONMENT = "os.environ/"
+
+
+def refusals(farm: FarmFile) -> Iterator[Problem]:
+    """Give what keeps a farm that is in order from being rendered."""
+    yield from _addresses(farm)
+    yield from _paths(farm)
+    yield from _flags(farm)
+    yield from _providers(farm)
+    yield from _server_names(farm)
+
+
+def _addresses(farm: FarmFile) -> Iterator[Problem]:
+    """A loopback address leads another host to itself."""
+    askers = ({farm.monitoring_host: "Prometheus"} if farm.monitoring else {}) | {farm.gate_host: "the gate"}
+    for name in dict.fromkeys(placement.host for placement in farm.servers):
+        for asker, who in askers.items():
+            if asker != name and is_loopback(farm.hosts[name].address):
+                what = f"is a loopback address, and {who} asks its servers from {asker}"
+                yield Problem.at(("hosts", name, "address"), what, f"give the address at which {asker} reaches {name}")
+                break
+
+
+def _paths(farm: FarmFile) -> Iterator[Problem]:
+    """A container sees its host's files; the farm file's folder is somewhere else."""
+    in_containers = {each.model for each in farm.servers if farm.hosts[each.host].runtime == "compose"}
+    for name, model in farm.models.items():
+        for key, source in (("source", model.source), ("projector", model.projector)):
+            if name not in in_containers or not isinstance(source, PathSource):
+                continue
+            if not PurePosixPath(source.path).is_absolute():
+                path: KeyPath = ("models", name, key, "path")
+                mend = "give its absolute path on the host of its servers"
+                yield Problem.at(path, "is relative to the farm file, which a container cannot see", mend)
+
+
+def _flags(farm: FarmFile) -> Iterator[Problem]:
+    for name, model in farm.models.items():
+        try:
+            shlex.split(" ".join(model.extra_args))
+        except ValueError as error:
+            said = str(error).lower()
+            yield Problem.at(
+                ("models", name, "extra_args"), f"cannot be split into words: {said}", "quote as for a shell"
+            )
+
+
+def _providers(farm: FarmFile) -> Iterator[Problem]:
+    for name, provider in farm.providers.items():
+        if provider.model.startswith(_FROM_ENVIRONMENT):
+            yield Problem.at(
+                ("providers", name, "model"), "is a value of the environment to LiteLLM, and would be sent away",
+                "give LiteLLM's name of the model",
+            )  # fmt: skip
+        if provider.api_key_env in _OF_THE_FARM:
+            yield Problem.at(
+                ("providers", name, "api_key_env"), f"{provider.api_key_env} is the farm's own secret",
+                "give the provider's key a name of its own",
+            )  # fmt: skip
+
+
+def _server_names(farm: FarmFile) -> Iterator[Problem]:
+    """LiteLLM takes a deployment's id for a model's name: both at once would send requests to one server only."""
+    ids = {server.name for server in servers_of(farm)}
+    for section, parts in (("models", farm.models), ("providers", farm.providers)):
+        for name, part in parts.items():
+            if name in ids:
+                yield Problem.at((section, name), f"{name} is the name of a server too", "rename it", on_key=True)
+            for place, alias in enumerate(part.aliases):
+                if alias in ids:
+                    what = f"{alias} is the name of a server too"
+                    yield Problem.at((section, name, "aliases", place), what, "take another alias")
