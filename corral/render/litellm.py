@@ -9,7 +9,7 @@ What LiteLLM 1.106.2 does with it, found in its source and by trying (tests/inte
   reached it and answers 429 when all have. The check `enforce_model_rate_limits` alone refuses requests while another
   server has room, but it is what knows `tpm`. So both.
 - Pre-call checks count each prompt's tokens, with another tokenizer than the model's, where `max_input_tokens` is
-  given; so that is given only without limits.
+  given; so that is left out. It would also make every change of a context a change of the gate, which must restart.
 - A deployment with `rpm` or `tpm` gets a limit of parallel requests derived from them, unless told one.
 - `global_max_parallel_requests` is read by the older limiter only (LEGACY_MULTI_INSTANCE_RATE_LIMITING=true), which
   counts per worker; by itself it does nothing.
@@ -57,7 +57,6 @@ class Info(TypedDict, total=False):
 
     id: Required[str]
     mode: str
-    max_input_tokens: int
     input_cost_per_token: float
     output_cost_per_token: float
 
@@ -107,7 +106,7 @@ def config(farm: FarmFile, servers: Sequence[Server]) -> Config:
     limited = _has_limits(farm)
     document: Config = {
         "model_list": [
-            *(_server(server, countable=not limited) for server in servers),
+            *map(_server, servers),
             *(_provider(name, provider) for name, provider in farm.providers.items()),
         ],
         "router_settings": _router(farm, limited=limited),
@@ -134,7 +133,7 @@ def url_of(server: Server) -> str:
     return f"http://[{address}]:{server.port}" if ":" in address else f"http://{address}:{server.port}"
 
 
-def _server(server: Server, *, countable: bool) -> Deployment:
+def _server(server: Server) -> Deployment:
     model = server.model
     parameters: Parameters = {
         "model": f"{_dialect(model)}/{server.model_name}",
@@ -150,8 +149,6 @@ def _server(server: Server, *, countable: bool) -> Deployment:
         prompt, answer = model.price.prompt / 1e6, model.price.answer / 1e6
         parameters |= {"input_cost_per_token": prompt, "output_cost_per_token": answer}
         info |= {"input_cost_per_token": prompt, "output_cost_per_token": answer}
-        if countable:
-            info["max_input_tokens"] = model.context
     return {"model_name": server.model_name, "litellm_params": parameters, "model_info": info}
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from corral import default_farm, litellm_config
-from corral.default_farm import CHAT, EMBED
+from corral import litellm_config, local_farm
+from corral.machine import Machine
 from corral.render import render
 from support.random_farms import example, farm_of
 
@@ -36,13 +36,10 @@ def config(text: str, folder: Path) -> dict[str, Any]:
 
 
 def test_the_laptops_gate_is_what_corral_up_gives_it() -> None:
-    servers = (
-        default_farm.Server("chat-1", CHAT, 8080, 1),
-        default_farm.Server("chat-2", CHAT, 8081, 1),
-        default_farm.Server("embed-1", EMBED, 8090, 1),
-    )
+    machine = Machine("x86_64", frozenset({"avx2"}), 2, 8000, 50_000)
+    farm = local_farm.choose(example("laptop"), Path(), Path("models"), machine)
     ports = {"chat-1": 8080, "chat-2": 8081, "embed-1": 8090}
-    today = yaml.safe_load(litellm_config.render(default_farm.Farm(servers=servers), ports))
+    today = yaml.safe_load(litellm_config.render(farm, ports))
     assert of(render(example("laptop")), "litellm/config.yaml") == today
 
 
@@ -63,10 +60,8 @@ def test_limits_are_enforced_and_only_where_there_are_some(tmp_path: Path) -> No
     assert limited["router_settings"]["enable_pre_call_checks"] is True
     assert limited["router_settings"]["optional_pre_call_checks"] == ["enforce_model_rate_limits"]
     assert limited["model_list"][0]["litellm_params"]["rpm"] == 120
-    assert all("max_input_tokens" not in each["model_info"] for each in limited["model_list"])
     free = config(TWO_MODELS % "", tmp_path)
     assert "enable_pre_call_checks" not in free["router_settings"]
-    assert free["model_list"][0]["model_info"]["max_input_tokens"] == 4096
 
 
 def test_a_limit_by_the_minute_makes_none_at_a_time(tmp_path: Path) -> None:
@@ -138,3 +133,8 @@ def test_an_image_server_is_asked_as_openai(tmp_path: Path) -> None:
     ]
     assert image["litellm_params"]["model"] == "openai/images"
     assert image["model_info"]["mode"] == "image_generation"
+
+
+def test_a_change_of_a_context_is_none_of_the_gate_which_would_have_to_restart(tmp_path: Path) -> None:
+    more = TWO_MODELS.replace("price:", "context: 8192\n    price:")
+    assert config(more % "", tmp_path) == config(TWO_MODELS % "", tmp_path)
