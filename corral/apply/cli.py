@@ -24,6 +24,8 @@ from corral.up import alone, known_secrets
 
 out = Console()
 
+_GATES_PACE_S = 1.0
+"""How much later than it should the gate may come back to a server."""
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -114,7 +116,8 @@ def _change(state: StateDir, file: Path, *, dry_run: bool, yes: bool, how: How) 
         _ask(prepared, yes=yes)
         began = time.monotonic()
         with progress:
-            carry_out(state, running, prepared, secrets, Steps(state, progress.show), how)
+            settle_s = prepared.farm.file.proxy.routing.cooldown_s + _GATES_PACE_S
+            carry_out(state, running, prepared, secrets, Steps(state, progress.show, settle_s), how)
         out.print(f"Changed in {time.monotonic() - began:.1f} s.", highlight=False)
 
 
