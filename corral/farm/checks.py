@@ -50,8 +50,14 @@ def _placements(farm: FarmFile) -> Iterator[Problem]:
             first = placement.ports[0]
             mend = f"{first}-{first + wanted - 1}" if wanted > 1 else f"{first}"
             yield Problem.at(
-                (*path, "ports"), f"{len(placement.ports)} ports for {wanted} servers", f"give {wanted}: {mend}"
+                (*path, "ports"),
+                f"{_counted(len(placement.ports), 'port')} for {_counted(wanted, 'server')}",
+                f"give {wanted}: {mend}",
             )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _cards(farm: FarmFile, path: KeyPath, placement: Placement) -> Iterator[Problem]:

@@ -127,7 +127,7 @@ def test_what_is_in_order_is_taken() -> None:
         ),
         # As many ports as servers
         (changed("8080-8081", "8080-8082"), "8080-8082", "servers[0].ports: 3 ports for 2 servers; give 2: 8080-8081"),
-        (changed("8090", "8090-8091"), "8090-8091", "servers[1].ports: 2 ports for 1 servers; give 1: 8090"),
+        (changed("8090", "8090-8091"), "8090-8091", "servers[1].ports: 2 ports for 1 server; give 1: 8090"),
         # An alias of two models
         (
             changed("[embed]", "[chat]"),
