@@ -47,12 +47,18 @@ def listener_is(pid: int, port: int) -> bool:
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
-        sockets = [socket for member in family for socket in member.net_connections(kind="tcp")]
-    except psutil.AccessDenied:
-        return True
     except psutil.NoSuchProcess:
         return False
-    return any(socket.status == psutil.CONN_LISTEN and socket.laddr.port == port for socket in sockets)
+    for member in family:
+        try:
+            sockets = member.net_connections(kind="tcp")
+        except psutil.AccessDenied:
+            return True
+        except psutil.NoSuchProcess:
+            continue  # a child of a moment
+        if any(socket.status == psutil.CONN_LISTEN and socket.laddr.port == port for socket in sockets):
+            return True
+    return False
 
 
 async def _connect(part: Part) -> Answer:
