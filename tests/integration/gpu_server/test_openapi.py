@@ -56,8 +56,13 @@ def test_no_request_to_llama_server_breaks_the_schema(small: GpuServer, tmp_path
 
 
 def test_no_question_breaks_the_schema(small: GpuServer, tmp_path: Path) -> None:
-    # /logs?follow=true has no end
     schemathesis(small, tmp_path, "--include-path-regex", "^/(health|status|metrics)$", "--max-examples", "20")
+
+
+def test_no_question_for_the_log_breaks_the_schema(small: GpuServer, tmp_path: Path) -> None:
+    # follow=true is left out: that answer has no end
+    (tmp_path / "schemathesis.toml").write_text('[parameters]\n"query.follow" = false\n')
+    schemathesis(small, tmp_path, "--include-path-regex", "^/logs$", "--max-examples", "20")
 
 
 def test_no_command_breaks_the_schema(small: GpuServer, tmp_path: Path) -> None:
