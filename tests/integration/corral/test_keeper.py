@@ -56,7 +56,12 @@ class Farm:
         )
 
     def start(self, *parts: Part) -> subprocess.Popen[bytes]:
-        plan = {"endpoint": "http://127.0.0.1:1/v1", "models": [], "parts": [part.to_json() for part in parts]}
+        plan = {
+            "endpoint": "http://127.0.0.1:1/v1",
+            "models": [],
+            "modes": {},
+            "parts": [part.to_json() for part in parts],
+        }
         write_private(self.state.plan_file, json.dumps(plan))
         self.state.state_file.unlink(missing_ok=True)
         self.keeper = subprocess.Popen(
