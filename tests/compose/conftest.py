@@ -61,7 +61,7 @@ def farm(host: DockerHost) -> Iterator[ContainerFarm]:
     try:
         with stopwatch() as taken:
             for project in (gate_host, gpu_box):
-                project.compose("up", "--detach", "--pull", "never", "--no-build")
+                project.compose("up", "--detach", "--pull", "never", "--no-build", timeout_s=120)
             for project in (gpu_box, gate_host):
                 project.compose("up", "--detach", "--pull", "never", "--no-build", "--wait", "--wait-timeout", "120")
         gate = Gate()

@@ -13,7 +13,6 @@ from support.compose_farm import SERVERS, ContainerFarm, Gate, Load, server_heal
 from support.compose_table import Tell
 from support.waiting import wait_until
 
-MOST_UP_S = 60
 MOST_WRAPPER_MIB = 90
 EATER = "import time; hoard = [bytearray(1 << 20) for _ in range(900)]; time.sleep(20)"
 
@@ -37,7 +36,6 @@ def test_it_comes_up_one_server_after_the_other(farm: ContainerFarm, tell: Tell)
     assert (
         begun["qwen-1"] < first_healthy["qwen-1"] < begun["qwen-2"] < first_healthy["qwen-2"] < begun["nomic-embed-1"]
     )
-    assert farm.up_s < MOST_UP_S
 
 
 def moment_ns(text: str) -> int:

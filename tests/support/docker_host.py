@@ -47,18 +47,16 @@ class DockerHost:
 
     def start(self) -> None:
         """Start the engine and wait until it answers."""
-        (self._folder / "docker.pid").unlink(missing_ok=True)  # of an engine that was killed
-        with self.log.open("ab") as log:
-            self._engine = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
-        try:
-            wait_until(lambda: self._answers(), ENGINE_START_S, "Docker's engine")
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log.read_text(errors='replace')[-3000:]}") from None
+        # As /run after a reboot: a pid file of an engine that was killed may name a process of today.
+        shutil.rmtree(self._folder / "exec", ignore_errors=True)
+        (self._folder / "docker.pid").unlink(missing_ok=True)
+        with self.log.open("wb") as log:
+            engine = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
+        wait_until(lambda: engine.poll() is not None or self._answers(), ENGINE_START_S, "Docker's engine")
+        assert engine.poll() is None, f"dockerd ended:\n{self.log.read_text(errors='replace')[-3000:]}"
+        self._engine = engine
 
     def _answers(self) -> bool:
-        assert self._engine is not None
-        if self._engine.poll() is not None:
-            raise AssertionError(f"dockerd ended with {self._engine.returncode}")
         return self.docker("version", check=False).returncode == 0
 
     def stop(self) -> None:
