@@ -16,6 +16,10 @@ _GPU_UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{4,100}")
 _COMPUTE = re.compile(r"\d{1,2}\.\d")
 _CPUSET = re.compile(r"\d{1,3}(-\d{1,3})?(,\d{1,3}(-\d{1,3})?)*")
 _IMAGE = re.compile(r"[a-z0-9]([a-z0-9._/:-]{0,198}[a-z0-9])?(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?", re.ASCII)
+_DOCKER = re.compile(
+    r"local|context:[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
+    r"|ssh://([A-Za-z_][A-Za-z0-9._-]{0,63}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:\d{1,5})?"
+)
 _RANGE = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})")
 
 
@@ -72,6 +76,12 @@ def _cpuset(text: str) -> str:
     return text
 
 
+def _docker(text: str) -> str:
+    if not _DOCKER.fullmatch(text):
+        raise ValueError("reaches no Docker engine; give ssh://USER@HOST, context:NAME (`docker context ls`), or local")
+    return text
+
+
 def _image(text: str) -> str:
     if not _IMAGE.fullmatch(text):
         raise ValueError("is no image; give one like ghcr.io/owner/name:tag or with @sha256:<digest>")
@@ -109,6 +119,7 @@ Variable = Annotated[str, AfterValidator(_variable)]
 GpuUuid = Annotated[str, AfterValidator(_gpu_uuid)]
 ComputeCapability = Annotated[str, AfterValidator(_compute_capability)]
 CpuSet = Annotated[str, AfterValidator(_cpuset)]
+DockerEngine = Annotated[str, AfterValidator(_docker)]
 Image = Annotated[str, AfterValidator(_image)]
 Plain = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -2,15 +2,25 @@
 
 import shlex
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from corral.farm import FarmFile, servers_of
+from corral.farm.checks import problems
 from corral.models.sources import PathSource
 from corral.render.proxy_host import DATABASE_PASSWORD, OWN_SECRETS, REDIS_PASSWORD, is_loopback
-from corral.yamlfile import KeyPath, Problem
+from corral.yamlfile import KeyPath, Loaded, Problem, load_with_positions
 
 _OF_THE_FARM = {*OWN_SECRETS, DATABASE_PASSWORD.name, REDIS_PASSWORD.name, "DATABASE_URL"}
 _FROM_ENVIRONMENT = "os.environ/"
+
+
+def load_to_render(path: Path) -> Loaded[FarmFile]:
+    """Read and check a farm file of which files are to be rendered.
+
+    Raises:
+        YamlFileErrors: All that is wrong with it; exit code 2.
+    """
+    return load_with_positions(path, FarmFile, lambda farm: list(problems(farm)) or refusals(farm))
 
 
 def refusals(farm: FarmFile) -> Iterator[Problem]:
