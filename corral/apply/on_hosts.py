@@ -20,7 +20,7 @@ from corral.farm import FarmFile, Server, load_farm, servers_of
 from corral.farm.host import Host
 from corral.paths import StateDir
 from corral.plan.check import check_plan
-from corral.render import DEFAULT_TARGETS, load_to_render, render
+from corral.render import DEFAULT_TARGETS, render
 from corral.render.writing import Change, compare
 from corral.yamlfile import YamlFileErrors
 
@@ -113,7 +113,7 @@ def prepare(state: StateDir, file: Path, out: Path, environment: Mapping[str, st
     Raises:
         YamlFileErrors, CorralError: it cannot be applied; nothing was changed.
     """
-    loaded = load_to_render(file)
+    loaded = load_farm(file)
     farm = loaded.value
     check_plan(farm, file.parent, state.models, state.headers, environment)
     servers = {server.name: server for server in servers_of(farm)}

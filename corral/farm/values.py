@@ -52,6 +52,14 @@ def _address(text: str) -> str:
         return text.lower()
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether only the host itself reaches an address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
 def _variable(text: str) -> str:
     if not _VARIABLE.fullmatch(text):
         raise ValueError("is no name of an environment variable; give one like OPENAI_API_KEY, never the key itself")

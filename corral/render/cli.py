@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from corral.farm import load_farm
 from corral.render.farm import DEFAULT_TARGETS, Target, render
-from corral.render.refusals import load_to_render
 from corral.render.writing import Change, compare, write
 
 DRIFT = 1
@@ -46,7 +46,7 @@ def render_command(
 
       corral render --prune                              after a host or a server was taken out
     """
-    farm = load_to_render(file).value
+    farm = load_farm(file).value
     targets = [each for each in Target if each in (target or DEFAULT_TARGETS)]
     changes = compare(out, render(farm, targets), targets)
     console = Console(soft_wrap=True, highlight=False)
