@@ -17,6 +17,7 @@ ALONE = ("e2e", "compose")
 ALLOWED_TO_SKIP = ("needs root",)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run side by side, keep together a file's, which share servers, and all that start a whole farm."""
     for item in items:
