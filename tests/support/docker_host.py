@@ -50,7 +50,7 @@ class DockerHost:
         # As /run after a reboot: a pid file of an engine that was killed may name a process of today.
         shutil.rmtree(self._folder / "exec", ignore_errors=True)
         (self._folder / "docker.pid").unlink(missing_ok=True)
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             engine = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
         wait_until(lambda: engine.poll() is not None or self._answers(), ENGINE_START_S, "Docker's engine")
         assert engine.poll() is None, f"dockerd ended:\n{self.log.read_text(errors='replace')[-3000:]}"
