@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor test test-unit test-integration test-e2e faults fuzz docs lint format bench lock clean
+.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e faults fuzz docs lint format bench lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ models: setup ## models: make models ARGS="pull", "list", "verify", "rm NAME"
 
 doctor: setup ## look at this machine and the farm's servers; each finding with its mend
 	@$(CORRAL) doctor $(ARGS)
+
+monitoring: setup ## start Prometheus, Alertmanager and exporters beside the farm; ARGS=status, ARGS=stop
+	@$(CORRAL) monitoring $(ARGS)
 
 test: ## run all tests: unit, integration, e2e
 	@scripts/bootstrap.sh test

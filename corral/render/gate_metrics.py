@@ -31,7 +31,6 @@ SETTINGS: Mapping[str, Any] = {
         _group("failures", (*_BY_KEY, "exception_status", "exception_class"), "proxy_failed_requests_metric"),
         _group("tokens", _BY_KEY, "input_tokens_metric", "output_tokens_metric", "spend_metric"),
         _group("latency", _BY_SERVER, "request_total_latency_metric", "llm_api_latency_metric"),
-        _group("overhead", ("model_id",), "overhead_latency_metric"),
         _group("routing", _BY_SERVER, "deployment_success_responses"),
         _group("refusals", (*_BY_SERVER, "exception_status", "exception_class"), "deployment_failure_responses"),
         _group("deployments", ("model_id",), "deployment_state", "deployment_cooled_down"),

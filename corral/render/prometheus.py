@@ -38,6 +38,7 @@ class Scrape(TypedDict, total=False):
     """A scrape job."""
 
     job_name: Required[str]
+    metrics_path: str
     authorization: dict[str, str]
     file_sd_configs: list[dict[str, list[str]]]
     static_configs: list[TargetGroup]
@@ -51,7 +52,7 @@ class Places:
 
     Args:
         prometheus: its own.
-        alertmanager: the Alertmanager it sends to.
+        alertmanager: the Alertmanager it sends to; None where there is none.
         gate: LiteLLM.
         gate_host: the name of LiteLLM's host.
         gate_key_file: holds the key with which LiteLLM's metrics are read.
@@ -61,7 +62,7 @@ class Places:
     """
 
     prometheus: str
-    alertmanager: str
+    alertmanager: str | None
     gate: str
     gate_host: str
     gate_key_file: str
@@ -112,21 +113,24 @@ def configuration(farm: FarmFile, monitoring: Monitoring, where: Places) -> dict
         },
         {
             "job_name": "litellm",
+            "metrics_path": "/metrics/",  # without the slash LiteLLM answers with a redirect
             "authorization": {"credentials_file": where.gate_key_file},
             "static_configs": gate,
             # LiteLLM's id of a deployment is the server's name: one label for both sides
             "metric_relabel_configs": [
+                {"source_labels": ["model_id"], "regex": "None", "target_label": "model_id", "replacement": ""},
                 {"source_labels": ["model_id"], "regex": "(.+)", "target_label": "server"},
                 {"action": "labeldrop", "regex": "model_id"},
             ],
         },
         {"job_name": "node", "static_configs": [_one(address, host=name) for name, address in where.nodes.items()]},
         {"job_name": "prometheus", "static_configs": [_one(where.prometheus)]},
-        {"job_name": "alertmanager", "static_configs": [_one(where.alertmanager)]},
     ]
+    if where.alertmanager:
+        scrapes.append({"job_name": "alertmanager", "static_configs": [_one(where.alertmanager)]})
     if where.postgres:
         scrapes.append({"job_name": "postgres", "static_configs": [_one(where.postgres, host=where.gate_host)]})
-    return {
+    document: dict[str, object] = {
         "global": {
             "scrape_interval": f"{monitoring.scrape_interval_s}s",
             "scrape_timeout": f"{min(monitoring.scrape_interval_s, SCRAPE_TIMEOUT_S)}s",
@@ -134,9 +138,11 @@ def configuration(farm: FarmFile, monitoring: Monitoring, where: Places) -> dict
             "external_labels": {"farm": farm.name},
         },
         "rule_files": list(where.rules),
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [where.alertmanager]}]}]},
         "scrape_configs": scrapes,
     }
+    if where.alertmanager:
+        document["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [where.alertmanager]}]}]}
+    return document
 
 
 def targets(servers: Sequence[Server]) -> list[TargetGroup]:
