@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e faults fuzz docs lint format bench lock clean
+.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e faults fuzz docs dashboards lint format bench lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,10 @@ docs: ## write docs/gpu-server/, the farm file's reference and its JSON schema f
 	@scripts/bootstrap.sh test
 	@.venv/bin/python -m gpu_server.reference docs/gpu-server
 	@.venv/bin/python -m corral.farm.write_schema farms/corral.schema.json docs/farm-file-reference.md
+
+dashboards: ## write Grafana's dashboards from their code
+	@scripts/bootstrap.sh test
+	@PYTHONPATH=monitoring/grafana .venv/bin/python -m corral_dashboards monitoring/grafana/dashboards
 
 lint: ## check format, rules, types and shell scripts
 	@scripts/bootstrap.sh test lint

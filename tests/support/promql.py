@@ -58,9 +58,10 @@ class Prometheus:
         data = self.get("/query", query=expression)
         return data["result"] if data["resultType"] == "vector" else [{"metric": {}, "value": data["result"]}]
 
-    def labels_of(self, metric: str) -> set[str]:
-        """Return the labels that series of a metric have; empty if there are none."""
-        return {label for series in self.get("/series", **{"match[]": metric}) for label in series} - {"__name__"}
+    def labels_of(self, metric: str) -> set[str] | None:
+        """Return the labels that series of a metric have; None if it has no series."""
+        series = self.get("/series", **{"match[]": metric})
+        return {label for one in series for label in one} - {"__name__"} if series else None
 
     def alerts(self) -> dict[str, str]:
         """Return the state of each active alert, `pending` or `firing`."""
@@ -73,15 +74,16 @@ def unknown(expression: str, prometheus: Prometheus, rare: dict[str, set[str]]) 
     Args:
         expression: PromQL.
         prometheus: one that scrapes everything.
-        rare: labels of metrics that have no series until something goes wrong.
+        rare: labels that metrics have only when something goes wrong.
     """
     found = spoken(expression)
     labels: set[str] = set()
     for metric, matched in found.selectors.items():
-        known = prometheus.labels_of(metric) or rare.get(metric, set())
-        if not known and metric not in rare:
+        known = prometheus.labels_of(metric)
+        if known is None and metric not in rare:
             yield f"metric {metric}"
             continue
+        known = (known or set()) | rare.get(metric, set())
         labels |= known
         yield from (f"label {label} of {metric}" for label in sorted(matched - known - {"__name__"}))
     yield from (f"label {label} in {expression}" for label in sorted(found.grouped - labels))
