@@ -88,10 +88,11 @@ fuzz: ## throw random bodies and answers at the parsers for about five minutes
 	@scripts/bootstrap.sh test
 	@.venv/bin/pytest tests/fuzz --hypothesis-profile=long --timeout=600 $(ARGS)
 
-docs: ## write docs/gpu-server/, the farm file's reference and its JSON schema from the code
+docs: ## write docs/gpu-server/, the farm file's reference, its JSON schema and the monitoring's catalogue from the code
 	@scripts/bootstrap.sh test
 	@.venv/bin/python -m gpu_server.reference docs/gpu-server
 	@.venv/bin/python -m corral.farm.write_schema farms/corral.schema.json docs/farm-file-reference.md
+	@.venv/bin/python -m corral.monitoring.catalogue docs/monitoring-catalogue.md
 
 dashboards: ## write Grafana's dashboards from their code
 	@scripts/bootstrap.sh test
