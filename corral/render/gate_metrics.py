@@ -1,6 +1,6 @@
 """What LiteLLM's `prometheus` callback is told: which of its metrics are kept, with which labels, and how many series.
 
-Found in the source of LiteLLM 1.106.2, and by scraping it (tests/integration/monitoring/test_expressions.py):
+Found in the source of LiteLLM 1.106.2, and by scraping it (tests/e2e/test_monitoring.py):
 
 - The callback and `/metrics` need no licence. `/metrics` wants a key (`require_auth_for_metrics_endpoint`, on unless
   told otherwise): it names keys and spend.

@@ -49,6 +49,14 @@ def test_alerts_fire_and_resolve_as_their_tests_say(file: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_rule_groups_are_tested_in_an_order_that_names_each() -> None:
+    """What the order leaves out promtool evaluates first: an alert would read what was recorded a step ago."""
+    files = (PROMETHEUS / "rules" / name for name in ("recording.yml", "alerts.yml"))
+    groups = [group["name"] for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    for file in TESTS:
+        assert yaml.safe_load(file.read_text())["group_eval_order"] == groups, file
+
+
 def test_each_alert_is_seen_quiet_firing_and_resolved() -> None:
     """In this order, in one test: an alert that a test only sees quiet may be misspelt."""
     seen: dict[str, str] = {}

@@ -22,12 +22,11 @@ from corral_dashboards.all import DASHBOARDS
 from corral_dashboards.build import as_json
 from gpu_server.gpu import MEANINGS, GpuMonitor, Sample, Xid
 from support.farm import CHECKOUT, LAPTOP, Farm, farm_in
-from support.ports import free_port
 from support.promql import Prometheus, spoken, unknown
 from support.tools import tool
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 RULES = CHECKOUT / "monitoring" / "prometheus" / "rules"
 UUID = "GPU-5d2b7a10-0c3e-4b1d-9d6e-1f2a3b4c5d6e"
@@ -111,7 +110,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, card_exporter: str) -> Ite
     assert "monitoring: {}" in text
     file.write_text(text.replace("monitoring: {}", "monitoring: {scrape_interval_s: 1}"))
     with farm_in(folder / "state") as farm:
-        farm.environment |= {"CORRAL_FILE": str(file), "CORRAL_PORT": str(free_port())}
+        farm.environment["CORRAL_FILE"] = str(file)
         farm.up()
         farm.corral("monitoring", timeout_s=120)
         add_target(farm.state, card_exporter)
