@@ -19,10 +19,9 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from corral.render.gate_metrics import SETTINGS
 from corral_dashboards.all import DASHBOARDS
-from corral_dashboards.build import as_json
 from gpu_server.gpu import MEANINGS, GpuMonitor, Sample, Xid
 from support.farm import CHECKOUT, LAPTOP, Farm, farm_in
-from support.promql import Prometheus, spoken, unknown
+from support.promql import Prometheus, unknown
 from support.tools import tool
 from support.waiting import wait_until
 
@@ -252,6 +251,13 @@ def test_the_key_of_prometheus_reads_metrics_and_nothing_else(watched: Watched) 
         client.models.list()
 
 
+def test_a_wrong_receiver_is_refused_and_what_runs_goes_on(watched: Watched) -> None:
+    done = watched.farm.corral("monitoring", check=False, ALERT_WEBHOOK_URL="hooks.example")
+    assert done.returncode == 2
+    assert "ALERT_WEBHOOK_URL is no URL; give one that begins with http:// or https://" in done.stderr
+    assert watched.prometheus.query('up{job="alertmanager"} == 1')
+
+
 def test_status_says_what_runs_and_stop_ends_it(watched: Watched) -> None:
     said = watched.farm.corral("monitoring", "status").stdout
     assert re.search(r"prometheus +ready", said)
@@ -260,17 +266,3 @@ def test_status_says_what_runs_and_stop_ends_it(watched: Watched) -> None:
     assert watched.farm.corral("monitoring", "status", check=False).returncode == 3
     names = {part["name"] for part in watched.farm.status()["parts"]}
     assert names == {"postgres", "litellm", "chat-1", "chat-2", "embed-1"}
-
-
-def test_the_dashboards_that_are_provisioned_are_what_the_code_gives() -> None:
-    folder = CHECKOUT / "monitoring" / "grafana" / "dashboards"
-    written = {f"{view.uid.removeprefix('corral-')}.json": as_json(view) for view in DASHBOARDS}
-    assert {file.name for file in folder.iterdir()} == set(written)
-    for name, text in written.items():
-        assert (folder / name).read_text() == text, f"{name} is not what the code gives; run make dashboards"
-
-
-def test_expressions_are_read_whole() -> None:
-    found = spoken('sum by (a) (rate(x{b="1"}[5m])) / on (c) group_left (d) y')
-    assert found.selectors == {"x": {"b"}, "y": set()}
-    assert found.grouped == {"a", "c", "d"}

@@ -12,8 +12,8 @@ FARM = Dashboard(
     (
         number("Servers ready", "short", 'sum(gpu_server_state{state="ready"})'),
         number("Servers promised", "short", "sum(corral_model_servers)", "What the farm file says."),
-        number("Requests", "reqps", "sum(corral:model_requests:rate5m)"),
-        number("Tokens generated", "short", "sum(corral:model_tokens_out:rate5m)", "A second."),
+        number("Requests now", "reqps", "sum(corral:model_requests:rate5m)"),
+        number("Tokens now", "short", "sum(corral:model_tokens_out:rate5m)", "Generated a second."),
         number("Requests that wait", "short", "sum(corral:model_queued:sum)"),
         number("Alerts", "short", 'count(ALERTS{alertstate="firing", severity!="none"}) or vector(0)'),
         lines("Requests", "reqps", ('corral:model_requests:rate5m{model=~"$model"}', "{{model}}")),

@@ -9,7 +9,7 @@ GATE = Dashboard(
     "corral-gate",
     "Gateway",
     "What comes in at the gate: by key and model, at what cost, and where it is sent.",
-    ("key", "model"),
+    ("key",),
     (
         lines(
             "Requests by key", "reqps", ('corral:key_requests:rate5m{api_key_alias=~"$key"}', "{{api_key_alias}}")

@@ -4,22 +4,16 @@ The real gpu-server, Prometheus and Alertmanager with the shipped rules and rout
 that an alert's minute is a second.
 """
 
-import json
-import re
 import signal
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 import yaml
 
+from support.alerting import SHIPPED, Webhook, faster, listening, running, shipped_routes, webhook
 from support.gpu_servers import GpuServer, chat
 from support.ports import free_port
 from support.promql import Prometheus
@@ -28,83 +22,8 @@ from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
-CHECKOUT = Path(__file__).parents[3]
-SHIPPED = CHECKOUT / "monitoring"
-FASTER = 60
 STALL_S = 2
 PAGED_WITHIN_S = 30
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Webhook(ThreadingHTTPServer):
-    """Keeps the alerts that are sent to it, with the moment they came at."""
-
-    def __init__(self) -> None:
-        self.came: list[tuple[float, dict[str, Any]]] = []
-        webhook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                webhook.came += [(time.monotonic(), alert) for alert in body["alerts"]]
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/"
-
-    def first(self, name: str, status: str) -> float | None:
-        """Return when an alert first came in a status."""
-        for at, alert in self.came:
-            if (alert["labels"]["alertname"], alert["status"]) == (name, status):
-                return at
-        return None
-
-
-@contextmanager
-def webhook() -> Iterator[Webhook]:
-    with Webhook() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@contextmanager
-def running(log: Path, *command: str | Path) -> Iterator[None]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def faster(text: str) -> str:
-    """Divide the times of rules and routes, none below a second; a range keeps three scrapes."""
-
-    def divided(found: re.Match[str]) -> str:
-        least = 4 if found[1] == "[" else 1
-        return f"{found[1]}{max(least, round(int(found[2]) * SECONDS[found[3]] / FASTER))}s{found[4]}"
-
-    text = re.sub(r"(\[)(\d+)([smhd])(\])", divided, text)
-    return re.sub(
-        r"(for: |group_wait: |group_interval: |repeat_interval: )(\d+)([smhd])($)", divided, text, flags=re.MULTILINE
-    )
-
-
-def listening(port: int, path: str = "/-/ready") -> bool:
-    return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code == 200
 
 
 @pytest.fixture
@@ -115,12 +34,7 @@ def told(tmp_path: Path) -> Iterator[tuple[GpuServer, Webhook, Prometheus]]:
         people = stack.enter_context(webhook())
         server = stack.enter_context(GpuServer(tmp_path / "server.log", STALL_TIMEOUT_S=STALL_S))
         ports = [free_port(), free_port()]
-        environment = {"ALERT_WEBHOOK_URL": people.url, "ALERT_HEARTBEAT_URL": people.url, "PATH": "/usr/bin:/bin"}
-        subprocess.run(
-            ["sh", SHIPPED / "alertmanager" / "configure.sh", tmp_path], env=environment, check=True, timeout=10
-        )
-        routes = tmp_path / "alertmanager.yml"
-        routes.write_text(faster(routes.read_text()))
+        routes = shipped_routes(tmp_path, people.url)
         for name in ("alerts.yml", "recording.yml"):
             (tmp_path / name).write_text(faster((SHIPPED / "prometheus" / "rules" / name).read_text()))
         labels = {"server": "chat-1", "host": "here", "model": "chat", "mode": "chat"}
