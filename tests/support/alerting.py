@@ -41,10 +41,10 @@ class Webhook(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/"
 
-    def first(self, name: str, status: str) -> float | None:
-        """Return when an alert first came in a status."""
+    def first(self, name: str, status: str, after: float = 0) -> float | None:
+        """Return when an alert first came in a status, after a moment of the monotonic clock."""
         for at, alert in self.came:
-            if (alert["labels"]["alertname"], alert["status"]) == (name, status):
+            if at > after and (alert["labels"]["alertname"], alert["status"]) == (name, status):
                 return at
         return None
 

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 import yaml
@@ -26,9 +25,10 @@ STALL_S = 2
 PAGED_WITHIN_S = 30
 
 
-@pytest.fixture
-def told(tmp_path: Path) -> Iterator[tuple[GpuServer, Webhook, Prometheus]]:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GpuServer, Webhook, Prometheus]]:
     """A gpu-server, watched; and who is told of it."""
+    tmp_path = tmp_path_factory.mktemp("told")
     prometheus, alertmanager = tool("prometheus"), tool("prometheus-alertmanager", "alertmanager")
     with ExitStack() as stack:
         people = stack.enter_context(webhook())
@@ -37,11 +37,13 @@ def told(tmp_path: Path) -> Iterator[tuple[GpuServer, Webhook, Prometheus]]:
         routes = shipped_routes(tmp_path, people.url)
         for name in ("alerts.yml", "recording.yml"):
             (tmp_path / name).write_text(faster((SHIPPED / "prometheus" / "rules" / name).read_text()))
+        promised = {"record": "corral_model_servers", "expr": "vector(1)", "labels": {"model": "chat"}}
+        (tmp_path / "farm.yml").write_text(yaml.safe_dump({"groups": [{"name": "farm", "rules": [promised]}]}))
         labels = {"server": "chat-1", "host": "here", "model": "chat", "mode": "chat"}
         targets = [{"targets": [f"127.0.0.1:{server.port}"], "labels": labels}]
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": ["alerts.yml", "recording.yml"],
+            "rule_files": ["alerts.yml", "recording.yml", "farm.yml"],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{ports[1]}"]}]}]},
             "scrape_configs": [{"job_name": "gpu-server", "static_configs": targets}],
         }
@@ -91,6 +93,28 @@ def test_a_hung_llama_server_pages_somebody_and_its_recovery_is_told(
     }
     assert alert == "chat-1"
     print(f"paged {paged - hung:.1f} s after the hang (stall timeout {STALL_S} s), resolved after {over - hung:.1f} s")
+
+
+def test_a_gpu_server_that_does_not_answer_pages_somebody_and_its_model_with_it(
+    told: tuple[GpuServer, Webhook, Prometheus],
+) -> None:
+    server, people, api = told
+    wait_until(lambda: set(api.alerts()) == {"DeadMansSwitch"}, 30, "calm")
+    stopped = time.monotonic()
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        down = wait_until(lambda: people.first("GpuServerDown", "firing", stopped), PAGED_WITHIN_S, "the page")
+        gone = wait_until(lambda: people.first("ModelGone", "firing", stopped), PAGED_WITHIN_S, "the model's page")
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    over = [
+        wait_until(lambda name=name: people.first(name, "resolved", stopped), 40, f"the end of {name}")
+        for name in ("GpuServerDown", "ModelGone")
+    ]
+    print(
+        f"GpuServerDown {down - stopped:.1f} s, ModelGone {gone - stopped:.1f} s after the stop; "
+        f"resolved after {', '.join(f'{at - stopped:.1f}' for at in over)} s"
+    )
 
 
 def test_times_are_divided_where_they_should_be() -> None:
