@@ -55,7 +55,6 @@ def start(context: typer.Context, state: StateOption = DEFAULT_STATE) -> None:
       corral monitoring stop
     """
     if context.invoked_subcommand is not None:
-        context.obj = state
         return
     where = state_dir(state)
     progress = for_console(out)
@@ -81,15 +80,15 @@ def start(context: typer.Context, state: StateOption = DEFAULT_STATE) -> None:
 
 
 @app.command()
-def status(context: typer.Context) -> None:
+def status(state: StateOption = DEFAULT_STATE) -> None:
     """Show the monitoring's parts. Exit code 3 if it does not run."""
-    _show(state_dir(context.obj))
+    _show(state_dir(state))
 
 
 @app.command()
-def stop(context: typer.Context) -> None:
+def stop(state: StateOption = DEFAULT_STATE) -> None:
     """Stop it; series are kept. `corral down` stops it too."""
-    where = state_dir(context.obj)
+    where = state_dir(state)
     running = _running(where)
     there = tuple(part.name for part in running.parts if part.name in PARTS)
     if not there:
@@ -102,14 +101,14 @@ def stop(context: typer.Context) -> None:
 
 
 @app.command()
-def key(context: typer.Context) -> None:
+def key(state: StateOption = DEFAULT_STATE) -> None:
     """Print a new key that may read the gate's metrics and nothing else: GATE_METRICS_KEY of a compose farm.
 
     [bold]Example[/bold]
 
       CORRAL_ENDPOINT=http://192.168.1.10:4000 LITELLM_MASTER_KEY=... corral monitoring key
     """
-    sys.stdout.write(gate_key.create(resolve_access(Path(context.obj))) + "\n")
+    sys.stdout.write(gate_key.create(resolve_access(state)) + "\n")
 
 
 def _running(where: StateDir) -> FarmState:

@@ -1,13 +1,20 @@
 """The monitoring beside the one-machine farm: its catalogue, and the programs it finds."""
 
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from corral.apply.difference import difference
 from corral.errors import CorralError
 from corral.farmstate import FarmState, PartState
-from corral.monitoring import programs
+from corral.keys.client import GateAccess
+from corral.monitoring import cli, gate_key, programs
 from corral.monitoring.catalogue import page
 from corral.monitoring.programs import PROGRAMS, Program
 from corral.paths import CHECKOUT
@@ -69,3 +76,71 @@ def test_apply_leaves_the_monitoring_alone() -> None:
     """Its parts are none of the farm file's, and carry no revision."""
     parts = [PartState("prometheus", "service"), PartState("chat-9", "service", revision="1")]
     assert difference(FarmState("http://127.0.0.1:4000/v1", parts=parts), []).removed == ("chat-9",)
+
+
+@contextmanager
+def gate(metrics: int, generate: int = 200) -> Iterator[tuple[GateAccess, list[str]]]:
+    """A gate that answers so; and the keys that it was asked for metrics with."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            assert wanted["allowed_routes"] == ["/metrics", "/metrics/"]
+            self.answer(generate, b'{"key": "sk-fresh"}')
+
+        def do_GET(self) -> None:
+            key = self.headers["Authorization"].removeprefix("Bearer ")
+            asked.append(key)
+            self.answer(401 if key == "sk-revoked" else metrics, b"")
+
+        def answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield GateAccess(f"http://127.0.0.1:{server.server_port}", "sk-master"), asked
+        server.shutdown()
+        thread.join()
+
+
+def test_a_key_that_works_is_kept_and_one_that_does_not_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    with gate(200) as (access, asked):
+        file.write_text("sk-revoked")
+        gate_key.keep(file, access)
+        assert file.read_text() == "sk-fresh"
+        assert file.stat().st_mode & 0o777 == 0o600
+        gate_key.keep(file, access)
+        assert asked == ["sk-revoked", "sk-fresh", "sk-fresh"]
+
+
+def test_a_gate_without_metrics_is_said_with_the_line_that_the_farm_file_lacks(tmp_path: Path) -> None:
+    with gate(404) as (access, _), pytest.raises(CorralError, match=r"answers 404 .*add it, then make apply"):
+        gate_key.keep(tmp_path / "key", access)
+    assert not (tmp_path / "key").exists()
+
+
+def test_a_gate_that_makes_no_key_is_said_with_its_own_words(tmp_path: Path) -> None:
+    with gate(200, generate=403) as (access, _), pytest.raises(CorralError, match=r"refused to make a key .*403"):
+        gate_key.keep(tmp_path / "key", access)
+
+
+def test_a_gate_that_is_gone_is_said(tmp_path: Path) -> None:
+    with pytest.raises(CorralError, match="gave no key for its metrics: ConnectError; see its log"):
+        gate_key.keep(tmp_path / "key", GateAccess("http://127.0.0.1:9", "sk-master"))
+
+
+def test_without_a_farm_there_is_nothing_to_watch(tmp_path: Path) -> None:
+    for command in ([], ["stop"]):
+        result = CliRunner().invoke(cli.app, [*command, "--state", str(tmp_path)])
+        assert isinstance(result.exception, CorralError), command
+        assert "start it: make up" in str(result.exception)
+    assert CliRunner().invoke(cli.app, ["status", "--state", str(tmp_path)]).exit_code == cli.NOT_RUNNING
