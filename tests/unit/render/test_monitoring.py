@@ -1,5 +1,6 @@
 """What is rendered for the monitoring's host and for the exporters of the others."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,26 @@ def test_secrets_are_named_and_not_written(tmp_path: Path) -> None:
     assert services["prometheus"]["environment"]["GATE_METRICS_KEY"].startswith("${GATE_METRICS_KEY:?")
     assert services["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_ADMIN_PASSWORD:?")
     assert services["alertmanager"]["environment"]["ALERT_WEBHOOK_URL"] == "${ALERT_WEBHOOK_URL:-}"
+
+
+def test_a_container_keeps_its_secret_in_memory_and_hands_its_arguments_on(tmp_path: Path) -> None:
+    """What the entrypoints do, with the program replaced by one that says its arguments."""
+    services = files(TWO_HOSTS, tmp_path)["monitoring/compose.yaml"]["services"]
+    assert services["prometheus"]["tmpfs"] == ["/run/corral:size=1m,mode=0700,uid=65534,gid=65534"]
+    for name in ("prometheus", "alertmanager"):
+        command = [*services[name]["entrypoint"], *services[name]["command"]]
+        script = (
+            command[2].replace("$$", "$").replace("/run/corral", str(tmp_path)).replace(f"/bin/{name}", "/bin/echo")
+        )
+        command[2] = script.replace("/etc/corral/alertmanager", str(FARMS.parent / "monitoring" / "alertmanager"))
+        done = subprocess.run(
+            command, env={"PATH": "/usr/bin:/bin", "GATE_METRICS_KEY": "sk-'a b$c"}, capture_output=True, text=True,
+            timeout=10, check=True,
+        )  # fmt: skip
+        assert done.stdout.split() == services[name]["command"]
+    key = tmp_path / "gate-metrics-key"
+    assert (key.read_text(), key.stat().st_mode & 0o777) == ("sk-'a b$c", 0o600)
+    assert yaml.safe_load((tmp_path / "alertmanager.yml").read_text())["route"]["receiver"] == "people"
 
 
 def test_the_database_is_reached_where_the_gate_reaches_it(tmp_path: Path) -> None:
