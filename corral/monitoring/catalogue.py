@@ -7,6 +7,7 @@ A test fails when the committed page differs from what this gives.
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from corral.paths import CHECKOUT
 from corral.render.gate_metrics import SETTINGS
 
 _SHIPPED = CHECKOUT / "monitoring"
+_OF_CARDS = re.compile(r"\bgpu_(?!server_)\w+|corral:gpu_|energy_joules|power_watts")
 
 
 def page() -> str:
@@ -37,10 +39,10 @@ def page() -> str:
         "",
         "## Recorded series",
         "",
-        "Named `corral:LEVEL_METRIC:OPERATION`.",
+        "Named `corral:LEVEL_METRIC:OPERATION`. Without an NVIDIA card those marked GPU are empty.",
         "",
-        "| series | expression |",
-        "| --- | --- |",
+        "| series | | expression |",
+        "| --- | --- | --- |",
         *_recorded(),
         "",
         "## Metrics of the gate",
@@ -53,9 +55,16 @@ def page() -> str:
         "",
         "## Dashboards",
         "",
+        "Without an NVIDIA card panels marked GPU are empty.",
+        "",
         *_dashboards(),
         "",
     ])  # fmt: skip
+
+
+def needs_gpu(expression: str) -> bool:
+    """Return whether an expression has data only where a gpu-server sees an NVIDIA card."""
+    return _OF_CARDS.search(expression) is not None
 
 
 def _rules(file: str) -> Iterator[dict[str, Any]]:
@@ -76,7 +85,7 @@ def _alerts() -> Iterator[str]:
 def _recorded() -> Iterator[str]:
     for rule in _rules("recording.yml"):
         expression = " ".join(rule["expr"].split()).replace("|", "\\|")
-        yield f"| `{rule['record']}` | `{expression}` |"
+        yield f"| `{rule['record']}` | {'GPU' if needs_gpu(rule['expr']) else ''} | `{expression}` |"
 
 
 def _gate() -> Iterator[str]:
@@ -88,7 +97,10 @@ def _gate() -> Iterator[str]:
 def _dashboards() -> Iterator[str]:
     for file in sorted((_SHIPPED / "grafana" / "dashboards").glob("*.json")):
         board = json.loads(file.read_text(encoding="utf-8"))
-        panels = ", ".join(panel["title"] for panel in board["panels"])
+        panels = "; ".join(
+            panel["title"] + (" (GPU)" if all(needs_gpu(target["expr"]) for target in panel["targets"]) else "")
+            for panel in board["panels"]
+        )
         yield f"- **{board['title']}** ({board['description'].rstrip('.')}): {panels}."
 
 

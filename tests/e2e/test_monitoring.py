@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import openai
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from corral.monitoring.catalogue import needs_gpu
 from corral.render.gate_metrics import SETTINGS
 from corral_dashboards.all import DASHBOARDS
 from gpu_server.gpu import MEANINGS, GpuMonitor, Sample, Xid
@@ -43,8 +43,6 @@ RARE = {
     "litellm_deployment_failure_responses_total": {"server"},  # none, where the gate itself refuses
     "ALERTS": {"host", "server", "model", "gpu"},
 }
-# Panels and rules that are empty while all is well.
-EMPTY_WHILE_WELL = {"corral:model_ttft_late:ratio_rate3d"}
 
 
 @dataclass
@@ -53,6 +51,7 @@ class Watched:
 
     farm: Farm
     prometheus: Prometheus
+    empty_without_card: set[str]
 
 
 def card() -> bytes:
@@ -112,12 +111,14 @@ def watched(tmp_path_factory: pytest.TempPathFactory, card_exporter: str) -> Ite
         farm.environment["CORRAL_FILE"] = str(file)
         farm.up()
         farm.corral("monitoring", timeout_s=120)
-        add_target(farm.state, card_exporter)
         prometheus = Prometheus(f"http://127.0.0.1:{farm.part('prometheus')['port']}")
         wait_until(lambda: prometheus.query("litellm_in_flight_requests"), 20, "a first look at the gate")
         work(farm)
-        wait_until(lambda: settled(prometheus), 60, "rules over all of it")
-        yield Watched(farm, prometheus)
+        wait_until(lambda: settled(prometheus, OF_ALL), 60, "rules over all of it")
+        empty = {name for name, expr in {**PANELS, **RECORDED}.items() if not has_data(prometheus, expr)}
+        add_target(farm.state, card_exporter)
+        wait_until(lambda: settled(prometheus, OF_CARDS), 60, "rules over the card")
+        yield Watched(farm, prometheus, empty)
         prometheus.close()
 
 
@@ -141,15 +142,15 @@ def work(farm: Farm) -> None:
             client.chat.completions.create(model="no-such-model", messages=[{"role": "user", "content": "?"}])
 
 
-def settled(prometheus: Prometheus) -> bool:
-    return all(
-        prometheus.query(expression)
-        for expression in (
-            "corral:model_ttft_seconds:p95_5m >= 0", "corral:gpu_tokens_out:rate5m > 0", "corral:key_tokens:rate5m > 0",
-            "corral:gate_duration_seconds:p95_5m >= 0", "corral:key_budget_used:ratio", "pg_up == 1",
-            "corral:model_energy_joules_per_1000_tokens:rate5m > 0", "corral:key_spend_dollars:rate1h > 0",
-        )
-    )  # fmt: skip
+OF_ALL = (
+    "corral:model_ttft_seconds:p95_5m >= 0", "corral:key_tokens:rate5m > 0", "corral:gate_duration_seconds:p95_5m >= 0",
+    "corral:key_budget_used:ratio", "pg_up == 1", "corral:key_spend_dollars:rate1h > 0",
+)  # fmt: skip
+OF_CARDS = ("corral:gpu_tokens_out:rate5m > 0", "corral:model_energy_joules_per_1000_tokens:rate5m > 0")
+
+
+def settled(prometheus: Prometheus, expressions: tuple[str, ...]) -> bool:
+    return all(map(prometheus.query, expressions))
 
 
 def rules(file: str, kind: str) -> dict[str, str]:
@@ -184,18 +185,20 @@ PANELS = {
 }
 
 
-def is_number(sample: dict[str, Any]) -> bool:
-    return sample["value"][1] != "NaN"
+def has_data(prometheus: Prometheus, expression: str) -> bool:
+    return any(sample["value"][1] != "NaN" for sample in prometheus.query(expression))
 
 
 def test_each_recorded_series_has_data(watched: Watched) -> None:
-    empty = [name for name in RECORDED if not any(map(is_number, watched.prometheus.query(name)))]
-    assert set(empty) <= EMPTY_WHILE_WELL
+    assert [name for name in RECORDED if not has_data(watched.prometheus, name)] == []
 
 
 def test_each_panel_has_data(watched: Watched) -> None:
-    empty = [name for name, expr in PANELS.items() if not any(map(is_number, watched.prometheus.query(expr)))]
-    assert empty == []
+    assert [name for name, expr in PANELS.items() if not has_data(watched.prometheus, expr)] == []
+
+
+def test_what_is_said_to_need_a_gpu_is_what_is_empty_without_one(watched: Watched) -> None:
+    assert watched.empty_without_card == {name for name, expr in {**PANELS, **RECORDED}.items() if needs_gpu(expr)}
 
 
 @pytest.mark.parametrize("named", [RECORDED, ALERTS, PANELS], ids=["recorded", "alerts", "panels"])
