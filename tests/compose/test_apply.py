@@ -82,8 +82,11 @@ def test_a_farm_is_started_changed_under_load_and_put_back(applied: Applied, tel
         said = applied.corral("apply", rc=1)
         assert "everything was put back as it was" in said
         load.wait_for_more()
+    asked = len(load.failures) + load.answers
     tell(
-        "`corral apply` of a change to both servers, 2 clients", said.splitlines()[-1], f"{changed[0]} of {changed[1]}"
+        "`corral apply` of a change to two servers, then of one that cannot work",
+        took,
+        f"{len(load.failures)} of {asked}",
     )
     assert load.failures == []
     assert "nothing to change" in applied.corral("rollback", "2", "--yes")
