@@ -37,6 +37,7 @@ from enum import Enum
 from hashlib import blake2b
 from random import Random
 from statistics import median
+from typing import NamedTuple
 
 from corral_routing.prompts import Prompt
 from corral_routing.servers import PREFILL_RATE
@@ -59,8 +60,7 @@ class Reason(Enum):
     TIE = "tie"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A server that may be chosen.
 
     Args:
@@ -86,8 +86,7 @@ class Candidate:
     cached_tokens: float
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """What a candidate would cost; seconds, and tokens of this prompt."""
 
     name: str
@@ -96,12 +95,8 @@ class Estimate:
     sharing_s: float
     cached_tokens: float
     uncached_tokens: float
-    crowded: bool
-
-    @property
-    def total_s(self) -> float:
-        """What the choice compares."""
-        return self.wait_s + self.prefill_s + self.sharing_s
+    total_s: float
+    """What the choice compares."""
 
     @property
     def first_token_s(self) -> float:
@@ -168,22 +163,16 @@ def _estimates(candidates: Sequence[Candidate], prompt_tokens: float, heat: floa
     held = [crowded for one, _, _, crowded in drafts if most_cached and one.cached_tokens >= most_cached * 0.9]
     spreads = bool(held) and all(held) and heat > 0
     estimates = []
-    for one, its_slots, requests, crowded in drafts:
+    for one, its_slots, requests, _ in drafts:
         uncached = max(0.0, prompt_tokens - one.cached_tokens)
-        missing = most_cached - one.cached_tokens if spreads else 0.0
-        counted = uncached - missing * heat / (1 + heat)
-        per_token = 1 / (one.prefill_rate or usual_prefill)
-        estimates.append(
-            Estimate(
-                name=one.name,
-                wait_s=max(0.0, requests - its_slots + 1) * one.holding_s / its_slots,
-                prefill_s=(counted + one.ahead_tokens) * per_token,
-                sharing_s=SHARING * min(requests, its_slots - 1) * DECODE_TOKENS / (one.decode_rate or usual_decode),
-                cached_tokens=one.cached_tokens,
-                uncached_tokens=uncached,
-                crowded=crowded,
-            )
-        )
+        counted = uncached
+        if spreads:
+            counted -= (most_cached - one.cached_tokens) * heat / (1 + heat)
+        wait_s = max(0.0, requests - its_slots + 1) * one.holding_s / its_slots
+        prefill_s = (counted + one.ahead_tokens) / (one.prefill_rate or usual_prefill)
+        sharing_s = SHARING * min(requests, its_slots - 1) * DECODE_TOKENS / (one.decode_rate or usual_decode)
+        total_s = wait_s + prefill_s + sharing_s
+        estimates.append(Estimate(one.name, wait_s, prefill_s, sharing_s, one.cached_tokens, uncached, total_s))
     return tuple(estimates)
 
 

@@ -22,6 +22,7 @@ MEDIA_CHARS = 2400
 """An image or a sound counts as this much text, about 600 tokens, whatever the length of its encoding."""
 MESSAGE_CHARS = 16
 """What a chat template adds to each message, about 4 tokens."""
+_EXTRAS = ("tool_calls", "name", "tool_call_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,10 @@ class _Chain:
         self._anchor: int | None = None
 
     def add(self, label: str, text: str, chars: int) -> None:
-        self._last = blake2b(self._last + (label + text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        told = (label + text).encode("utf-8", "surrogatepass")
+        self._last = digest = blake2b(self._last + told, digest_size=8, usedforsecurity=False).digest()
         self._length += chars
-        self.nodes.append(int.from_bytes(self._last, "big"))
+        self.nodes.append(int.from_bytes(digest, "big"))
         self._chars.append(self._length)
 
     def add_long(self, label: str, text: str, more: int = 0) -> None:
@@ -102,24 +104,25 @@ def _starts(length: int) -> Iterator[int]:
 
 
 def _add_message(chain: _Chain, message: Any) -> None:
-    if not isinstance(message, Mapping):
-        chain.add("text\0", _text(message), len(_text(message)))
+    if type(message) is not dict and not isinstance(message, Mapping):  # the second is slow
+        text = _text(message)
+        chain.add("text\0", text, len(text))
         chain.anchor_here()
         return
     role, content = message.get("role"), message.get("content")
     label = f"{role}\0"
-    for extra in ("tool_calls", "name", "tool_call_id"):
-        if value := message.get(extra):
-            label += f"{extra}\0{_text(value)}\0"
+    if len(message) > 2:
+        for extra in _EXTRAS:
+            if value := message.get(extra):
+                label += f"{extra}\0{_text(value)}\0"
     more = MESSAGE_CHARS + len(label)
-    if isinstance(content, str):
-        if len(content) <= BLOCK_CHARS:
-            chain.add(label, content, len(content) + more)
-        else:
-            chain.add_long(label, content, more)
-    else:
+    if not isinstance(content, str):
         text, chars = _parts(content)
         chain.add(label, text, chars + more)
+    elif len(content) <= BLOCK_CHARS:
+        chain.add(label, content, len(content) + more)
+    else:
+        chain.add_long(label, content, more)
     if role not in ("system", "developer"):
         chain.anchor_here()
 

@@ -17,7 +17,6 @@ The wait begins with the second failure in a row and doubles with each, up to ha
 /status but no requests gets one request at the end of each. A restart ends it.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
 
@@ -72,7 +71,7 @@ class Server:
         self.load_at = -STALE_S
         self.reason = "not heard of yet"
         self.holding_s = HOLDING_S
-        self.flights: OrderedDict[str, Flight] = OrderedDict()
+        self.flights: dict[str, Flight] = {}
         self.failures = 0
         """In a row."""
         self._standing = Standing.UNKNOWN
@@ -106,7 +105,7 @@ class Server:
 
     def requests(self) -> int:
         """Return how many requests it has: those reported, less those that ended since, and those sent since."""
-        sent_since = sum(1 for flight in self._flights_after(self.load_at - IN_TRANSIT_S))
+        sent_since = self._sent_after(self.load_at - IN_TRANSIT_S) if self.flights else 0
         if self.load is None:
             return sent_since
         return max(0, self.load.busy + self.load.queued - self._ended_since) + sent_since
@@ -131,7 +130,7 @@ class Server:
         self._unread += 1
         self.flights[call] = Flight(now)
         while len(self.flights) > MOST_FLIGHTS or now - next(iter(self.flights.values())).sent > FORGET_FLIGHT_S:
-            self._read(self.flights.popitem(last=False)[1])
+            self._read(self.flights.pop(next(iter(self.flights))))
 
     def began(self, call: str, load: Load | None, now: float) -> None:
         """Note that the answer to a request began, with what its headers said; they count this request."""
@@ -239,10 +238,10 @@ class Server:
             flight.began = True
             self._unread -= 1
 
-    def _flights_after(self, at: float) -> list[Flight]:
-        found = []
+    def _sent_after(self, at: float) -> int:
+        count = 0
         for flight in reversed(self.flights.values()):
             if flight.sent <= at:
                 break
-            found.append(flight)
-        return found
+            count += 1
+        return count
