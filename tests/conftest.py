@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,19 @@ import pytest
 # LiteLLM, imported for its hooks, would ask the network for prices. No test waits on a look-up.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
+# Kinds of which two at a time would be in each other's way: their farms want the default ports.
+ALONE = ("e2e", "compose")
+
 # What a machine may lack without anything being wrong with it; a tool is not among these.
 ALLOWED_TO_SKIP = ("needs root",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, keep together a file's, which share servers, and all that start a whole farm."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent)
+        group = folder.parts[0] if folder.parts[0] in ALONE else str(folder)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def fail_what_skips(report: Any) -> None:
