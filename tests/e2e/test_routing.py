@@ -25,7 +25,7 @@ from support.ports import free_port
 from support.random_farms import farm_of
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 HOOKS = Path(__file__).parents[2] / "litellm" / "hooks"
 MASTER_KEY = "sk-b1946ac92492d2347c6235b4d2611184"
@@ -103,7 +103,7 @@ def litellm(folder: Path) -> Iterator[str]:
         return httpx.get(f"{url}/health/liveliness", trust_env=False).status_code == 200
 
     try:
-        wait_until(ready, 120, "LiteLLM to answer", interval_s=0.2)
+        wait_until(ready, 240, "LiteLLM to answer", interval_s=0.2)
         yield url
     finally:
         family = [process, *psutil.Process(process.pid).children(recursive=True)]

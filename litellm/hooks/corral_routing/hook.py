@@ -22,7 +22,7 @@ import math
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import Random
@@ -35,6 +35,7 @@ from litellm.integrations.custom_logger import CustomLogger
 import litellm
 from corral_routing import explain
 from corral_routing.choice import Choice
+from corral_routing.gossip import Gossip, folder_of_workers
 from corral_routing.metrics import Metrics
 from corral_routing.poller import Place, Poller
 from corral_routing.prompts import prompt_of
@@ -59,7 +60,9 @@ class CorralRouting(CustomLogger):
         self._random = random or Random()
         self.router = Router(self._random)
         self.metrics = Metrics(self._staleness)
+        self._gossip = Gossip(folder_of_workers(), self.router.heard, self.router.unheard)
         self._places: dict[str, Place] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._polling: asyncio.Task[None] | None = None
         self._recent: OrderedDict[str, Choice] = OrderedDict()
         self._complained = -COMPLAIN_S
@@ -112,6 +115,8 @@ class CorralRouting(CustomLogger):
                 return
             pick = self.router.failed(call, monotonic(), full=status == 429)
             if pick is not None:
+                if pick.prompt is not None:
+                    self._gossip.tell(pick.server, pick.prompt, forgotten=True)
                 self.metrics.failed(pick.server, "full" if status == 429 else "failed")
         except Exception as error:  # noqa: BLE001
             self._went_wrong(error)
@@ -180,16 +185,31 @@ class CorralRouting(CustomLogger):
             self._went_wrong(error)
 
     def start(self) -> None:
-        """Begin to poll; called again, does nothing while it goes on. Needs a running event loop."""
-        if self._polling is None or self._polling.done():
-            poller = Poller(self.router, self._all_places, self._is_ready, self._random)
-            self._polling = asyncio.get_running_loop().create_task(poller.run(), name="corral routing")
+        """Begin to poll and to listen; called again, does nothing while it goes on. Needs a running event loop."""
+        if self._polling is not None and not self._polling.done():
+            return
+        poller = Poller(self.router, self._all_places, self._is_ready, self._random)
+        self._polling = self._task(poller.run(), "corral routing: polls")
+        self._task(self._listen(), "corral routing: other workers")
 
     async def stop(self) -> None:
-        """End the polling."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.gather(self._polling, return_exceptions=True)
+        """End what `start` began."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _listen(self) -> None:
+        try:
+            await self._gossip.run()
+        except OSError as error:
+            log.warning("this worker does not hear of the others' choices: %s", error)
 
     def document(self) -> dict[str, Any]:
         """Return what this process believes, and its latest choices."""
@@ -213,6 +233,8 @@ class CorralRouting(CustomLogger):
             self.metrics.passed_on("out")
             return deployments
         self.metrics.picked(choice)
+        if prompt is not None:
+            self._gossip.tell(choice.chosen.name, prompt)
         if log.isEnabledFor(logging.INFO):
             log.info("%s -> %s", call, explain.header(choice))
         return [able[choice.chosen.name]]

@@ -110,6 +110,17 @@ class Router:
         self._note(call, choice, prompt, matches[choice.chosen.name], now)
         return choice
 
+    def heard(self, name: str, prompt: Prompt) -> None:
+        """Take from another worker that a prompt went to a server. Its load shows in the server's own reports."""
+        if name in self.caches:
+            self.caches[name].add(prompt, round(prompt.chars[-1] / self.chars_per_token))
+            self.caches[name].answered(prompt, round(prompt.chars[-1] / self.chars_per_token))
+
+    def unheard(self, name: str, prompt: Prompt) -> None:
+        """Take from another worker that a server did not process a prompt after all."""
+        if name in self.caches:
+            self.caches[name].forget(prompt)
+
     def began(self, call: str, load: Load | None, now: float) -> None:
         """Note that an answer began, with the load its headers told."""
         pick = self.picks.get(call)
