@@ -117,7 +117,10 @@ def litellm(folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     folder = tmp_path_factory.mktemp("routing")
-    with GpuServer(folder / "1.log") as one, GpuServer(folder / "2.log") as other:
+    with (
+        GpuServer(folder / "1.log", SERVER_NAME="chat-1") as one,
+        GpuServer(folder / "2.log", SERVER_NAME="chat-2") as other,
+    ):
         farm = farm_of(FARM.format(one.port, other.port), folder)
         servers = servers_of(farm)
         document = config(farm, servers)
