@@ -33,7 +33,7 @@ WORKLOADS = (
     Workload("one-shot prompts", prompt_each_s=6),
     Workload("bursts of 16", prompt_each_s=8, burst=16),
     Workload("chats and prompts", chat_each_s=150, prompt_each_s=15),
-    Workload("uneven servers, nearly full", prompt_each_s=1.25, speeds=(1.0, 2.0, 4.0)),
+    Workload("uneven servers, nearly full", prompt_each_s=1.15, speeds=(1.0, 2.0, 4.0)),
     Workload("chats, a server lost for 60 s", chat_each_s=90, lost_at=600),
 )
 
@@ -74,7 +74,7 @@ def run(workload: Workload, policy: str, servers: int, *, seed: int, until: floa
         each_s = workload.prompt_each_s / servers
         workloads.one_shots(clock, Random(random.random()), send, each_s=each_s, until=until, burst=workload.burst)
     if workload.lost_at is not None:
-        clock.at(workload.lost_at, lambda: farm[0].fail(60))
+        clock.at(workload.lost_at, lambda: max(farm, key=lambda server: server.served).fail(60))
     clock.run(until + AFTER_S)
     return _outcome(gate, farm, best, speeds, until)
 

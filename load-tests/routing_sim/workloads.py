@@ -44,13 +44,13 @@ class Talk:
 
 def chats(clock: Clock, random: Random, send: Send, *, each_s: float, until: float) -> None:
     """Start a chat every `each_s` seconds on average: 3 to 12 turns, 12 s on average between an answer and the next."""
-    number = 0
+    number, seed = 0, random.random()
 
     def start() -> None:
         nonlocal number
         number += 1
-        talk = Talk(random, number, random.choice(SYSTEM_PROMPTS))
-        _turn(clock, random, send, talk, random.randint(3, 12))
+        own = Random(f"{seed} {number}")  # so that it says the same whenever it is answered
+        _turn(clock, own, send, Talk(own, number, own.choice(SYSTEM_PROMPTS)), own.randint(3, 12))
         if clock.now < until:
             clock.after(random.expovariate(1 / each_s), start)
 

@@ -22,6 +22,7 @@ MEDIA_CHARS = 2400
 """An image or a sound counts as this much text, about 600 tokens, whatever the length of its encoding."""
 MESSAGE_CHARS = 16
 """What a chat template adds to each message, about 4 tokens."""
+_INSTRUCTIONS = ("system", "developer")
 _EXTRAS = ("tool_calls", "name", "tool_call_id")
 
 
@@ -73,11 +74,11 @@ class _Chain:
         self._chars: list[int] = []
         self._last = b""
         self._length = 0
-        self._anchor: int | None = None
+        self.anchor: int | None = None
 
     def add(self, label: str, text: str, chars: int) -> None:
-        told = (label + text).encode("utf-8", "surrogatepass")
-        self._last = digest = blake2b(self._last + told, digest_size=8, usedforsecurity=False).digest()
+        told = self._last + (label + text).encode("utf-8", "surrogatepass")
+        self._last = digest = blake2b(told, digest_size=8).digest()
         self._length += chars
         self.nodes.append(int.from_bytes(digest, "big"))
         self._chars.append(self._length)
@@ -90,13 +91,13 @@ class _Chain:
             more = 0
 
     def anchor_here(self) -> None:
-        if self._anchor is None and self.nodes:
-            self._anchor = self.nodes[-1]
+        if self.anchor is None and self.nodes:
+            self.anchor = self.nodes[-1]
 
     def prompt(self) -> Prompt | None:
         if not self.nodes:
             return None
-        return Prompt(tuple(self.nodes), tuple(self._chars), self.nodes[-1] if self._anchor is None else self._anchor)
+        return Prompt(tuple(self.nodes), tuple(self._chars), self.nodes[-1] if self.anchor is None else self.anchor)
 
 
 def _starts(length: int) -> Iterator[int]:
@@ -111,6 +112,11 @@ def _add_message(chain: _Chain, message: Any) -> None:
         return
     role, content = message.get("role"), message.get("content")
     label = f"{role}\0"
+    if len(message) == 2 and type(content) is str and len(content) <= BLOCK_CHARS:  # nearly all are such
+        chain.add(label, content, len(content) + MESSAGE_CHARS + len(label))
+        if chain.anchor is None and role not in _INSTRUCTIONS:
+            chain.anchor_here()
+        return
     if len(message) > 2:
         for extra in _EXTRAS:
             if value := message.get(extra):
@@ -123,7 +129,7 @@ def _add_message(chain: _Chain, message: Any) -> None:
         chain.add(label, content, len(content) + more)
     else:
         chain.add_long(label, content, more)
-    if role not in ("system", "developer"):
+    if role not in _INSTRUCTIONS:
         chain.anchor_here()
 
 

@@ -101,6 +101,8 @@ class Server:
         """Return how much its last report still says, 1 for all to 0 for nothing."""
         if self.load is None:
             return 0.0
+        if now - self.load_at <= FRESH_S:
+            return 1.0
         return min(1.0, max(0.0, (STALE_S - self.age_s(now)) / (STALE_S - FRESH_S)))
 
     def requests(self) -> int:
