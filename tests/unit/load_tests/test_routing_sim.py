@@ -89,7 +89,7 @@ def test_chats_are_answered_three_times_sooner_than_by_least_busy() -> None:
 
 def test_single_prompts_spread_evenly_and_by_speed() -> None:
     assert outcome(PROMPTS, "corral").uneven < 0.15
-    assert outcome(UNEVEN, "corral", servers=6, seconds=600).uneven < 0.15
+    assert outcome(replace(UNEVEN, prompt_each_s=1.0), "corral", 6, 600).uneven < 0.15
 
 
 def test_a_lost_server_fails_no_request_that_can_be_tried_again() -> None:
