@@ -114,7 +114,7 @@ class Ours:
             return able[0]
         for number, router in enumerate(self._routers):
             if number != worker:
-                router.heard(choice.chosen.name, request.prompt)
+                router.heard(choice.chosen.name, request.prompt, self._clock.now)
         return choice.chosen.name
 
     def began(self, call: str, worker: int, server: SimulatedServer) -> None:

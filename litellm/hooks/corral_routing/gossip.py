@@ -1,9 +1,10 @@
-"""Tells the other workers of a proxy which prompts went where, so that all believe the same of the servers' caches.
+"""Tells the other workers of a proxy which prompts went where, so that all believe the same of the servers.
 
 Servers report their load, but not what they remember; a worker that has not seen the first turn of a conversation
-could not know where it is remembered. Each worker has a Unix datagram socket in a folder that only its user may enter,
-named after the process that started them all; what it picks, it sends to the others as digests and counts, no text.
-Nothing is promised: what is lost costs a prompt read twice, and a worker alone sends nothing.
+could not know where it is remembered. And of a burst, each worker would send its part to the same server. Each worker
+has a Unix datagram socket in a folder that only its user may enter, named after the process that started them all;
+what it picks, it sends to the others as digests and counts, no text. Nothing is promised: what is lost costs a prompt
+read twice, and a worker alone sends nothing.
 
 Where such sockets cannot be had, the draw of `choice` still sends a conversation that nobody remembers to the same
 server from every worker.

@@ -38,7 +38,7 @@ from corral_routing.choice import Choice
 from corral_routing.gossip import Gossip, folder_of_workers
 from corral_routing.metrics import Metrics
 from corral_routing.poller import Place, Poller
-from corral_routing.prompts import prompt_of
+from corral_routing.prompts import Prompt, prompt_of
 from corral_routing.reports import load_of
 from corral_routing.router import FullError, Router, Usage
 
@@ -60,7 +60,7 @@ class CorralRouting(CustomLogger):
         self._random = random or Random()
         self.router = Router(self._random)
         self.metrics = Metrics(self._staleness)
-        self._gossip = Gossip(folder_of_workers(), self.router.heard, self.router.unheard)
+        self._gossip = Gossip(folder_of_workers(), self._heard, self.router.unheard)
         self._places: dict[str, Place] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._polling: asyncio.Task[None] | None = None
@@ -204,6 +204,9 @@ class CorralRouting(CustomLogger):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def _heard(self, server: str, prompt: Prompt) -> None:
+        self.router.heard(server, prompt, monotonic())
 
     async def _listen(self) -> None:
         try:

@@ -110,11 +110,16 @@ class Router:
         self._note(call, choice, prompt, matches[choice.chosen.name], now)
         return choice
 
-    def heard(self, name: str, prompt: Prompt) -> None:
-        """Take from another worker that a prompt went to a server. Its load shows in the server's own reports."""
-        if name in self.caches:
-            self.caches[name].add(prompt, round(prompt.chars[-1] / self.chars_per_token))
-            self.caches[name].answered(prompt, round(prompt.chars[-1] / self.chars_per_token))
+    def heard(self, name: str, prompt: Prompt, now: float) -> None:
+        """Take from another worker that it sends a prompt to a server."""
+        if name not in self.caches:
+            return
+        cache = self.caches[name]
+        uncached = prompt.chars[-1] - cache.match(prompt).chars
+        self.servers[name].sent_by_other(now, uncached / self.chars_per_token)
+        tokens = round(prompt.chars[-1] / self.chars_per_token)
+        cache.add(prompt, tokens)
+        cache.answered(prompt, tokens)  # it will be, or be unheard
 
     def unheard(self, name: str, prompt: Prompt) -> None:
         """Take from another worker that a server did not process a prompt after all."""

@@ -17,6 +17,7 @@ The wait begins with the second failure in a row and doubles with each, up to ha
 /status but no requests gets one request at the end of each. A restart ends it.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
@@ -79,6 +80,7 @@ class Server:
         self._ahead = 0.0
         self._ahead_at = 0.0
         self._unread = 0
+        self._others: deque[float] = deque(maxlen=MOST_FLIGHTS)
         self._late = 0
         self._failed_at = -LONGEST_WAIT_S
         self._barred_until = -LONGEST_WAIT_S
@@ -107,14 +109,17 @@ class Server:
 
     def requests(self) -> int:
         """Return how many requests it has: those reported, less those that ended since, and those sent since."""
-        sent_since = self._sent_after(self.load_at - IN_TRANSIT_S) if self.flights else 0
+        counted = self.load_at - IN_TRANSIT_S
+        sent_since = self._sent_after(counted) if self.flights else 0
+        if self._others:
+            sent_since += sum(1 for sent in self._others if sent > counted)
         if self.load is None:
             return sent_since
         return max(0, self.load.busy + self.load.queued - self._ended_since) + sent_since
 
     def prefill_ahead(self, now: float) -> float:
-        """Return the tokens that it still has to read of prompts that this process sent, at the speed it measured."""
-        if not self._unread:
+        """Return the tokens that it still has to read of prompts that the gate sent, at the speed it measured."""
+        if not self._unread and not self._others:
             return 0.0
         rate = (self.status.prefill_rate if self.status else None) or PREFILL_RATE
         return max(0.0, self._ahead - max(0.0, now - self._ahead_at) * rate)
@@ -133,6 +138,11 @@ class Server:
         self.flights[call] = Flight(now)
         while len(self.flights) > MOST_FLIGHTS or now - next(iter(self.flights.values())).sent > FORGET_FLIGHT_S:
             self._read(self.flights.pop(next(iter(self.flights))))
+
+    def sent_by_other(self, now: float, uncached_tokens: float) -> None:
+        """Note a request that another worker sent to it; it counts until the next report, which has it."""
+        self._ahead, self._ahead_at = self.prefill_ahead(now) + uncached_tokens, now
+        self._others.append(now)
 
     def began(self, call: str, load: Load | None, now: float) -> None:
         """Note that the answer to a request began, with what its headers said; they count this request."""
@@ -225,6 +235,8 @@ class Server:
             return  # overtaken by a later one
         self.load, self.load_at = load, at
         self._ended_since = 0
+        while self._others and self._others[0] <= at - IN_TRANSIT_S:
+            self._others.popleft()
 
     def _leave(self, call: str) -> None:
         flight = self.flights.pop(call, None)

@@ -10,7 +10,7 @@ import pytest
 
 from corral_routing.gossip import Gossip, packed, unpacked
 from corral_routing.prompts import Prompt
-from support.routing import Farm, chat, prompt
+from support.routing import Farm, chat, prompt, status
 from support.waiting import wait_until_async
 
 HOOKS = Path(__file__).parents[4] / "litellm" / "hooks"
@@ -109,10 +109,24 @@ def test_a_worker_that_heard_of_a_chat_sends_its_next_turn_there() -> None:
     call, server = one.ask(chat("a", 1))
     one.answer(call)
     away = next(name for name in one.names if name != server)
-    other.router.heard(away, prompt(chat("b", 1)))
+    other.router.heard(away, prompt(chat("b", 1)), other.now)
+    other.router.heard(server, prompt(chat("a", 1)), other.now)
+    other.now += 3
+    for name in other.names:
+        other.report(name, status())
     assert other.ask(chat("b", 2))[1] == away
-    other.router.heard(server, prompt(chat("a", 1)))
     assert other.ask(chat("a", 2))[1] == server
     other.router.unheard(server, prompt(chat("a", 2)))
-    other.router.heard("unheard of", prompt(chat("a", 1)))
+    other.router.heard("unheard of", prompt(chat("a", 1)), other.now)
     assert "unheard of" not in other.router.servers
+
+
+def test_what_others_sent_counts_until_the_server_reports() -> None:
+    farm = Farm(2)
+    for number in range(4):
+        farm.router.heard("chat-1", prompt(chat(f"{number}")), farm.now)
+    assert farm.router.servers["chat-1"].requests() == 4
+    assert {farm.ask(chat(f"own {number}"))[1] for number in range(3)} == {"chat-2"}
+    farm.now += 1
+    farm.report("chat-1", status(busy=1))
+    assert farm.router.servers["chat-1"].requests() == 1
