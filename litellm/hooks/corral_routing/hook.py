@@ -40,7 +40,7 @@ from corral_routing.metrics import Metrics
 from corral_routing.poller import Place, Poller
 from corral_routing.prompts import Prompt, prompt_of
 from corral_routing.reports import load_of
-from corral_routing.router import FullError, Router, Usage
+from corral_routing.router import FullError, Pick, Router, Usage
 
 REMEMBERING = frozenset({None, "chat", "completion", "responses"})
 """Modes of deployments whose servers keep prompts; the others are chosen by their wait alone."""
@@ -107,19 +107,7 @@ class CorralRouting(CustomLogger):
         fallback_depth: int | None = None,
     ) -> None:
         """See LiteLLM's `CustomLogger`: takes note of a failed try."""
-        try:
-            call = str(request_data.get("litellm_call_id"))
-            status = getattr(exception, "status_code", None)
-            if status != 429 and not _blames_server(status):
-                self.router.left(call)
-                return
-            pick = self.router.failed(call, monotonic(), full=status == 429)
-            if pick is not None:
-                if pick.prompt is not None:
-                    self._gossip.tell(pick.server, pick.prompt, forgotten=True)
-                self.metrics.failed(pick.server, "full" if status == 429 else "failed")
-        except Exception as error:  # noqa: BLE001
-            self._went_wrong(error)
+        self._failed(str(request_data.get("litellm_call_id")), exception)
 
     async def async_post_call_response_headers_hook(
         self,
@@ -159,10 +147,26 @@ class CorralRouting(CustomLogger):
     async def async_log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        """See LiteLLM's `CustomLogger`: takes note of a stream that broke; other failures are told try by try."""
+        """See LiteLLM's `CustomLogger`: takes note of a stream that broke. Other failures were noted try by try."""
         try:
-            if kwargs.get("stream") and kwargs.get("completion_start_time"):
-                self.router.failed(str(kwargs.get("litellm_call_id")), monotonic(), full=False)
+            call = str(kwargs.get("litellm_call_id"))
+            pick = self.router.picks.get(call)
+            if pick is not None and _is_of(kwargs, pick, end_time):
+                self._failed(call, kwargs.get("exception"))
+        except Exception as error:  # noqa: BLE001
+            self._went_wrong(error)
+
+    def _failed(self, call: str, exception: object) -> None:
+        try:
+            status = getattr(exception, "status_code", None)
+            if status != 429 and not _blames_server(status):
+                self.router.left(call)
+                return
+            pick = self.router.failed(call, monotonic(), full=status == 429)
+            if pick is not None:
+                if pick.prompt is not None:
+                    self._gossip.tell(pick.server, pick.prompt, forgotten=True)
+                self.metrics.failed(pick.server, "full" if status == 429 else "failed")
         except Exception as error:  # noqa: BLE001
             self._went_wrong(error)
 
@@ -309,6 +313,15 @@ def usage_of(kwargs: Mapping[str, Any], response: Any, end_time: Any) -> Usage:
         first_token_s=_seconds(began, first) if kwargs.get("stream") else None,
         held_s=_seconds(began, end_time),
     )
+
+
+def _is_of(kwargs: Mapping[str, Any], pick: Pick, end_time: Any) -> bool:
+    """Say whether an event is of this pick, and not of an earlier try of the same request."""
+    server = ((kwargs.get("litellm_params") or {}).get("model_info") or {}).get("id")
+    if not isinstance(server, str) or not pick.server.startswith(server):
+        return False
+    ago_s = _seconds(end_time, datetime.now())  # noqa: DTZ005  # as LiteLLM's
+    return ago_s is None or pick.at <= monotonic() - ago_s
 
 
 def _tokens(value: object) -> int | None:

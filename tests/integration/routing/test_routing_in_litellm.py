@@ -258,3 +258,42 @@ async def test_the_metrics_tell_picks_hits_and_errors(gate: Gate) -> None:
     await gate.until(lambda: b'reason="cache"' in gate.hook.metrics.text()[0])
     await gate.until(lambda: b"corral_routing_cached_tokens_total 0.0" not in gate.hook.metrics.text()[0])
     assert b"corral_routing_report_age_seconds{server=" in gate.hook.metrics.text()[0]
+
+
+async def test_litellms_cooldown_ends_when_the_server_is_ready(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    from corral_routing import hook as module
+
+    server = gate.servers[0]
+    deployment = server.deployment()
+    gate.router.cooldown_cache.add_deployment_to_cooldown(server.name, RuntimeError("failed"), 500, 60.0)
+
+    async def cooling() -> list[str]:
+        active = await gate.router.cooldown_cache.async_get_active_cooldowns([server.name], None)
+        return [name for name, _ in active]
+
+    assert await cooling() == [deployment["model_info"]["id"]]
+    monkeypatch.setattr(module, "_litellm_router", lambda: gate.router)
+    since = asyncio.get_running_loop().time()
+    await wait_until_async(lambda: _none(cooling), 5, "the cooldown to end")
+    assert asyncio.get_running_loop().time() - since < OUT_S
+
+
+async def _none(found: Any) -> bool:
+    return not await found()
+
+
+async def test_a_limit_of_requests_a_minute_counts_for_each_server_and_none_is_refused_early(
+    servers: list[RoutedServer], hook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import litellm
+    from corral_routing import hook as module
+
+    router = litellm.Router(
+        model_list=[server.deployment(rpm=4) for server in servers],
+        routing_strategy="least-busy", num_retries=0, enable_pre_call_checks=True,
+    )  # fmt: skip
+    monkeypatch.setattr(module, "_litellm_router", lambda: router)
+    same = said("the same chat, that one server remembers " * 50)
+    for _ in range(12):
+        await router.acompletion(model="chat", messages=same)
+    assert [server.answered for server in servers] == [4, 4, 4]
