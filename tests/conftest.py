@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # LiteLLM, imported for its hooks, would ask the network for prices. No test waits on a look-up.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -17,12 +17,18 @@ ALONE = ("e2e", "compose")
 ALLOWED_TO_SKIP = ("needs root",)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, keep together a file's, which share servers, and all that start a whole farm."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent)
-        group = folder.parts[0] if folder.parts[0] in ALONE else str(folder)
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByFile(LoadScopeScheduling):
+    """Keeps together the tests of a file, which share servers, and all that start a whole farm."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return next((kind for kind in ALONE if file.startswith(f"tests/{kind}/")), file)
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Say which worker gets which tests."""
+    return ByFile(config, log)
 
 
 def fail_what_skips(report: Any) -> None:
