@@ -1,5 +1,6 @@
 """Routing on real servers: two gpu-servers behind LiteLLM with two workers, which share nothing but what they tell."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -118,8 +119,8 @@ def litellm(folder: Path) -> Iterator[str]:
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     folder = tmp_path_factory.mktemp("routing")
     with (
-        GpuServer(folder / "1.log", SERVER_NAME="chat-1") as one,
-        GpuServer(folder / "2.log", SERVER_NAME="chat-2") as other,
+        GpuServer(folder / "1.log", SERVER_NAME="chat-1", MAX_QUEUE=1) as one,
+        GpuServer(folder / "2.log", SERVER_NAME="chat-2", MAX_QUEUE=1) as other,
     ):
         farm = farm_of(FARM.format(one.port, other.port), folder)
         servers = servers_of(farm)
@@ -175,6 +176,35 @@ def test_only_the_admin_sees_what_the_router_believes_and_prometheus_its_metrics
         assert client.get(f"{gate.url}/corral/routing", headers={"authorization": "Bearer sk-no"}).status_code >= 400
         metrics = client.get(f"{gate.url}/corral/metrics")
     assert "corral_routing_report_age_seconds" in metrics.text
+
+
+async def test_when_all_servers_are_full_one_answer_says_so_and_when_to_come_again(gate: Gate) -> None:
+    def each_has(requests: int) -> bool:
+        believed = [one["requests"] for worker in gate.workers().values() for one in worker["servers"].values()]
+        return believed == [requests] * 4
+
+    async with httpx.AsyncClient(trust_env=False, timeout=120) as client:
+        held = [asyncio.create_task(hold(client, gate.url, n)) for n in range(6)]  # on each two slots, one in line
+        try:
+            await asyncio.to_thread(wait_until, lambda: each_has(3), 30, "both workers to believe both servers full")
+            refused = await asyncio.to_thread(gate.chat, [{"role": "user", "content": "May I?"}])
+        finally:
+            for task in held:
+                task.cancel()
+            await asyncio.gather(*held, return_exceptions=True)
+    await asyncio.to_thread(wait_until, lambda: each_has(0), 60, "both workers to see that all have left")
+    assert refused.status_code == 429, refused.text
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "all 2 servers of 'chat' are full" in refused.json()["error"]["message"]
+
+
+async def hold(client: httpx.AsyncClient, url: str, number: int) -> None:
+    """Take a place with a long stream, until cancelled."""
+    body = {
+        "model": "chat", "stream": True, "max_tokens": 1500, "ignore_eos": True,
+        "messages": [{"role": "user", "content": f"Count from {number}."}],
+    }  # fmt: skip
+    await client.post(f"{url}/v1/chat/completions", headers={"authorization": f"Bearer {MASTER_KEY}"}, json=body)
 
 
 def test_a_killed_server_loses_its_chat_to_the_other_and_comes_back_within_2_s_of_ready(gate: Gate) -> None:
