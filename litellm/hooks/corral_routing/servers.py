@@ -25,6 +25,8 @@ from corral_routing.reports import Load, Status
 
 FRESH_S = 2.0
 """Up to this age a report is taken as it is."""
+FULL_S = 1.0
+"""Up to this age a report that a server is full is taken as one."""
 STALE_S = 8.0
 """From this age on it says nothing; between, ever less."""
 IN_TRANSIT_S = 0.05
@@ -125,11 +127,12 @@ class Server:
         return max(0.0, self._ahead - max(0.0, now - self._ahead_at) * rate)
 
     def is_full(self, now: float) -> bool:
-        """Return whether it would refuse a request now, for all that is known."""
+        """Return whether it would refuse a request now. In doubt it would not: to be wrong costs one more try."""
         status, load = self.status, self.load
-        if status is None or load is None or self.confidence(now) < 1:
+        if status is None or load is None or self.age_s(now) > FULL_S:
             return False
-        return self.requests() >= load.slots + status.max_queue
+        certain = load.busy + load.queued - self._ended_since + self._sent_after(self.load_at)
+        return certain >= load.slots + status.max_queue
 
     def sent(self, call: str, now: float, uncached_tokens: float) -> None:
         """Note a request sent to it."""

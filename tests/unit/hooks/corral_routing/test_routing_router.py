@@ -72,6 +72,7 @@ def test_all_full_is_said_once_with_a_time() -> None:
 
 def test_own_requests_fill_servers_too() -> None:
     farm = Farm(2, slots=2, max_queue=1)
+    farm.now += 0.1
     for _ in range(6):
         farm.ask()
     with pytest.raises(FullError):

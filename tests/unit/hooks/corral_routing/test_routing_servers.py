@@ -1,7 +1,7 @@
 import pytest
 
 from corral_routing.reports import Load
-from corral_routing.servers import FRESH_S, LONGEST_WAIT_S, STALE_S, Server, Standing
+from corral_routing.servers import FRESH_S, FULL_S, LONGEST_WAIT_S, STALE_S, Server, Standing
 from support.routing import status
 
 
@@ -111,7 +111,7 @@ def test_one_that_refused_is_full_until_it_reports() -> None:
     assert not one.is_full(100.2)
     one.refused("a", 100.2)
     assert one.is_full(100.3)
-    assert not one.is_full(100.3 + STALE_S)
+    assert not one.is_full(100.3 + FULL_S)
     one.reported(status(), 100.5, 100.5)
     assert not one.is_full(100.6)
 
@@ -188,3 +188,15 @@ def test_flights_do_not_pile_up() -> None:
     assert len(one.flights) <= 10_000
     one.sent("much later", 100_000, 10)
     assert list(one.flights) == ["much later"]
+
+
+def test_what_may_be_counted_twice_makes_no_server_full() -> None:
+    one = server(busy=4, queued=7)
+    one.sent_by_other(100.1, 10)
+    one.sent("own", 99.98, 10)  # on its way when the report was made, maybe in it
+    assert one.requests() == 13
+    assert not one.is_full(100.2)
+    one.sent("own too", 100.2, 10)
+    assert one.is_full(100.3)
+    one.ended("own too", 100.4)
+    assert not one.is_full(100.5)
