@@ -78,6 +78,7 @@ class Gossip:
         """
         loop = asyncio.get_running_loop()
         _private(self._folder)
+        _sweep(self._folder)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
             own.setblocking(False)
             self._own.unlink(missing_ok=True)
@@ -132,6 +133,20 @@ class Gossip:
 def folder_of_workers() -> Path:
     """Return the folder of the workers that this process's parent started."""
     return Path(tempfile.gettempdir()) / f"corral-routing-{os.getuid()}-{os.getppid()}"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what earlier proxies left: a server that ends by a signal cleans nothing up."""
+    kind, _, _ = folder.name.rpartition("-")
+    for other in folder.parent.glob(f"{kind}-*"):
+        pid = other.name.rpartition("-")[2]
+        if not pid.isdigit() or Path(f"/proc/{pid}").exists() or not Path("/proc/self").exists():
+            continue
+        with contextlib.suppress(OSError):
+            _private(other)
+            for left in other.glob("*.sock"):
+                left.unlink()
+            other.rmdir()
 
 
 def _private(folder: Path) -> None:

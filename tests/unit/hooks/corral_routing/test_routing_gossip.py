@@ -104,6 +104,19 @@ async def test_a_socket_left_by_a_killed_worker_is_removed(tmp_path: Path) -> No
         await wait_until_async(lambda: asyncio.sleep(0, not left.exists()), 5, "the socket to be removed")
 
 
+async def test_what_a_killed_proxy_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await gone.wait()
+    left, others, live = (tmp_path / f"corral-routing-0-{pid}" for pid in (gone.pid, "notes", os.getpid()))
+    for folder in (left, others, live):
+        folder.mkdir(mode=0o700)
+        (folder / "1.sock").touch()
+    async with listening(Gossip(tmp_path / f"corral-routing-0-{os.getppid()}", lambda *_: None, lambda *_: None)):
+        await wait_until_async(lambda: asyncio.sleep(0, not left.exists()), 5, "the folder to be removed")
+    assert (others / "1.sock").exists()
+    assert (live / "1.sock").exists()
+
+
 def test_a_worker_that_heard_of_a_chat_sends_its_next_turn_there() -> None:
     one, other = Farm(4, seed=1), Farm(4, seed=2)
     call, server = one.ask(chat("a", 1))
