@@ -25,6 +25,9 @@ from corral.render import gate_metrics
 from corral.render.document import Rendered, number, yaml_file
 
 HOOKS = ("corral_headers.headers", "corral_body_guard.guard", "corral_retries.retries")
+ROUTING_HOOK = "corral_routing.hook.routing"
+"""Chooses among what `corral_retries` leaves, so it comes after it. With another strategy than least-busy it would
+overrule what the farm file asks for."""
 TRACES = "langfuse_otel"
 METRICS = "prometheus"
 PROVIDER_ID = "provider."
@@ -226,7 +229,12 @@ def _fallbacks(farm: FarmFile) -> Iterator[dict[str, list[str]]]:
 
 def _settings(farm: FarmFile) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "callbacks": [*HOOKS, *([TRACES] if farm.langfuse else []), *([METRICS] if farm.monitoring else [])],
+        "callbacks": [
+            *HOOKS,
+            *([ROUTING_HOOK] if farm.proxy.routing.strategy == "least-busy" else []),
+            *([TRACES] if farm.langfuse else []),
+            *([METRICS] if farm.monitoring else []),
+        ],
         "request_timeout": number(farm.proxy.routing.timeout_s),
         "telemetry": False,
     }
