@@ -8,7 +8,7 @@ from contextlib import suppress
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _OOM_SCORE = b"1000"
-"""The highest: the wrapper starts a llama-server anew within seconds; nobody in the container would start the wrapper."""
+"""The highest: the wrapper starts a llama-server anew within seconds; nobody there would start the wrapper."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
