@@ -23,7 +23,7 @@ from corral.farm.gate import Provider
 from corral.farm.model import Model
 from corral.render.document import Rendered, number, yaml_file
 
-HOOKS = ("corral_headers.headers", "corral_body_guard.guard", "corral_retries.retries")
+HOOKS = ("corral_headers.headers", "corral_body_guard.guard", "corral_retries.retries", "corral_fast_path.fast_path")
 TRACES = "langfuse_otel"
 PROVIDER_ID = "provider."
 """Before a provider's name in its deployment's id. No server's name has a dot, so the two never meet."""

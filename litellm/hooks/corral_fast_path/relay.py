@@ -1,0 +1,81 @@
+"""Sends an answer to the client as it comes from the server, and says how that ended."""
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from enum import Enum
+from typing import Any
+
+from corral_fast_path.departure import Departure
+from corral_fast_path.events import EventStream
+from corral_fast_path.upstream import Answer, Broken
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+CUT_OFF = (
+    b'data: {"error":{"message":"the server broke off in the middle of its answer; ask again",'
+    b'"type":"upstream_error","param":null,"code":"502"}}\n\n'
+)
+"""The event that tells a client that its stream is not whole."""
+
+log = logging.getLogger("corral.fast_path")
+
+
+class End(Enum):
+    """How an answer ended."""
+
+    WHOLE = "whole"
+    DEPARTED = "the client has gone"
+    BROKEN_OFF = "the server broke off"
+
+
+async def relay(
+    answer: Answer, stream: EventStream, headers: Headers, send: Send, departure: Departure
+) -> tuple[End, str]:
+    """Pass a stream on, event by event.
+
+    Args:
+        answer: of the server, with its first bytes.
+        stream: reads along.
+        headers: of the answer to the client.
+        send: see the ASGI specification.
+        departure: of the client; the server is hung up on at once.
+
+    Returns:
+        How it ended, and what is to be said about it.
+    """
+    departure.then(answer.close)
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    reason = ""
+    try:
+        if first := stream.take(answer.first):
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+        async for data in answer.rest():
+            if whole := stream.take(data):
+                await send({"type": "http.response.body", "body": whole, "more_body": True})
+        last = stream.rest()
+        if stream.ended:
+            await send({"type": "http.response.body", "body": last, "more_body": True})
+    except Broken as error:
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("a server broke off in the middle of an answer: %s", reason)
+    departure.then(None)
+    if stream.ended and not stream.error:
+        end = End.WHOLE  # even if the connection broke or the client left after that
+    elif departure.happened:
+        end = End.DEPARTED
+    else:
+        end = End.BROKEN_OFF
+    if end is End.BROKEN_OFF and not stream.error:
+        reason = reason or "it ended its answer too early"
+        await send({"type": "http.response.body", "body": CUT_OFF, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+    return end, stream.error or reason
+
+
+async def send_whole(status: int, body: bytes, headers: Headers, send: Send) -> None:
+    """Send an answer that is not streamed."""
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
