@@ -82,6 +82,10 @@ class Gate:
         """What LiteLLM counts: see `gate_probe`."""
         return dict(self.client.get("/test/state").json())
 
+    def metrics(self) -> str:
+        """LiteLLM's metrics in Prometheus' text."""
+        return self.client.get("/metrics/", headers={"Authorization": f"Bearer {MASTER_KEY}"}).text
+
     def events(self) -> list[dict[str, Any]]:
         """What LiteLLM has logged to callbacks."""
         return list(self.client.get("/test/events").json())
