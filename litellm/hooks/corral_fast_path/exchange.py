@@ -141,7 +141,8 @@ class Exchange:
         try:
             headers = await self._headers(answer, attempts.log, answer)
             headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
-            end, reason = await relay(answer, stream, _encoded(headers, answer.content_type), self._send, departure)
+            encoded = _encoded(headers, answer.content_type)
+            end, reason = await relay(answer, stream, encoded, self._send, departure, account.release)
         finally:
             if end is not End.WHOLE:
                 answer.close()

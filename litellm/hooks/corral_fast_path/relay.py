@@ -31,7 +31,12 @@ class End(Enum):
 
 
 async def relay(
-    answer: Answer, stream: EventStream, headers: Headers, send: Send, departure: Departure
+    answer: Answer,
+    stream: EventStream,
+    headers: Headers,
+    send: Send,
+    departure: Departure,
+    release: Callable[[], Awaitable[None]],
 ) -> tuple[End, str]:
     """Pass a stream on, event by event.
 
@@ -41,25 +46,29 @@ async def relay(
         headers: of the answer to the client.
         send: see the ASGI specification.
         departure: of the client; the server is hung up on at once.
+        release: frees what the request holds, before the client hears of the end: it may ask again at once.
 
     Returns:
         How it ended, and what is to be said about it.
     """
     departure.then(answer.close)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    reason = ""
+    reason, released = "", False
     try:
-        if first := stream.take(answer.first):
-            await send({"type": "http.response.body", "body": first, "more_body": True})
-        async for data in answer.rest():
-            if whole := stream.take(data):
+        async for data in answer.data():
+            whole = stream.take(data)
+            if stream.ended and not released:
+                await release()
+                released = True
+            if whole:
                 await send({"type": "http.response.body", "body": whole, "more_body": True})
         last = stream.rest()
         if stream.ended:
             await send({"type": "http.response.body", "body": last, "more_body": True})
     except Broken as error:
         reason = f"{type(error).__name__}: {error}"
-        log.warning("a server broke off in the middle of an answer: %s", reason)
+        if not departure.happened:
+            log.warning("a server broke off in the middle of an answer: %s", reason)
     departure.then(None)
     if stream.ended and not stream.error:
         end = End.WHOLE  # even if the connection broke or the client left after that
@@ -67,6 +76,8 @@ async def relay(
         end = End.DEPARTED
     else:
         end = End.BROKEN_OFF
+    if not released:
+        await release()
     if end is End.BROKEN_OFF and not stream.error:
         reason = reason or "it ended its answer too early"
         await send({"type": "http.response.body", "body": CUT_OFF, "more_body": True})

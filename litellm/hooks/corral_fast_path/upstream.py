@@ -84,12 +84,13 @@ class Answer:
         """What LiteLLM keeps about an answer: where it came from, headers."""
         return self._hidden_params
 
-    async def rest(self) -> AsyncIterator[bytes]:
-        """The bytes after the first, as they come.
+    async def data(self) -> AsyncIterator[bytes]:
+        """The bytes of a stream, as they come.
 
         Raises:
             aiohttp.ClientError, TimeoutError, OSError: if the server breaks off.
         """
+        yield self.first
         async for data in self._response.content.iter_any():
             yield data
 

