@@ -90,8 +90,8 @@ def chunk(name: str, delta: dict[str, Any], finish: str | None = None, **more: A
     return event(document)
 
 
-def event(document: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(document).encode() + b"\n\n"
+def event(document: dict[str, Any], kind: str = "") -> bytes:
+    return (f"event: {kind}\n".encode() if kind else b"") + b"data: " + json.dumps(document).encode() + b"\n\n"
 
 
 async def opened(request: web.Request, **headers: str) -> web.StreamResponse:
@@ -154,6 +154,47 @@ async def _completion(servers: FakeServers, request: web.Request, body: dict[str
     return response
 
 
+async def _messages(servers: FakeServers, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """As llama-server does: what came from its cache is counted beside the rest of the prompt."""
+    read = {"input_tokens": PROMPT_TOKENS - 3, "cache_read_input_tokens": 3}
+    head = {"id": servers.name().replace("chatcmpl", "msg"), "type": "message", "role": "assistant", "model": "m"}
+    if not body.get("stream"):
+        content = [{"type": "text", "text": "a wörd"}]
+        document = {**head, "content": content, "stop_reason": "end_turn", "usage": {**read, "output_tokens": WORDS}}
+        return web.json_response(document)
+    response = await opened(request)
+    message = {**head, "content": [], "usage": {**read, "output_tokens": 0}}
+    await response.write(event({"type": "message_start", "message": message}, "message_start"))
+    for _ in range(WORDS):
+        delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " wörd"}}
+        await response.write(event(delta, "content_block_delta"))
+    last = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": WORDS}}
+    await response.write(event(last, "message_delta") + event({"type": "message_stop"}, "message_stop"))
+    return response
+
+
+async def _responses(servers: FakeServers, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    usage = {
+        "input_tokens": PROMPT_TOKENS, "output_tokens": WORDS, "total_tokens": PROMPT_TOKENS + WORDS,
+        "input_tokens_details": {"cached_tokens": 3},
+    }  # fmt: skip
+    content = [{"type": "output_text", "text": "a wörd", "annotations": []}]
+    output = [{"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}]
+    name = servers.name().replace("chatcmpl", "resp")
+    whole = {"id": name, "object": "response", "created_at": 1, "model": "m", "output": output, "usage": usage}
+    if not body.get("stream"):
+        return web.json_response({**whole, "status": "completed"})
+    response = await opened(request)
+    started = {"type": "response.created", "response": {"id": name, "object": "response", "status": "in_progress"}}
+    await response.write(event(started, "response.created"))
+    for _ in range(WORDS):
+        delta = {"type": "response.output_text.delta", "item_id": "msg_1", "delta": " wörd"}
+        await response.write(event(delta, "response.output_text.delta"))
+    done = {"type": "response.completed", "response": {**whole, "status": "completed"}}
+    await response.write(event(done, "response.completed"))
+    return response
+
+
 @server
 async def good(servers: FakeServers, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     path = request.match_info["path"]
@@ -162,6 +203,13 @@ async def good(servers: FakeServers, request: web.Request, body: dict[str, Any])
         return web.json_response({"object": "list", "data": rows, "model": "m", "usage": EMBEDDING_USAGE})
     if path == "completions":
         return await _completion(servers, request, body)
+    if path == "rerank":
+        results = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": -3.5}]
+        return web.json_response({"object": "list", "model": "m", "results": results, "usage": EMBEDDING_USAGE})
+    if path == "messages":
+        return await _messages(servers, request, body)
+    if path == "responses":
+        return await _responses(servers, request, body)
     if body.get("stream"):
         return await _chat_stream(servers, request, body)
     return _chat(servers)

@@ -125,6 +125,8 @@ def running_gate(
                 "UI_USERNAME": "admin",
                 "UI_PASSWORD": "a-password-for-tests",
                 "GPU_SERVER_KEY": "key-of-the-servers",
+                "SPEND_LOG_QUEUE_SIZE_THRESHOLD": "1",  # rows at once, not every few seconds
+                "SPEND_LOG_QUEUE_POLL_INTERVAL": "0.2",
                 **environment,
             },
             stdout=output,

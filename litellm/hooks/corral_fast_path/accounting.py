@@ -117,7 +117,7 @@ def _result(
     if built is not None:
         built.id, built.model, built.usage = name, model, usage
         return built
-    message = {"role": "assistant", "content": ""}
+    message = {"role": "assistant", "content": _said(documents)}
     choice = {"index": 0, "finish_reason": "stop", "message": message}
     return litellm.ModelResponse(id=name, model=model, usage=usage, choices=[choice])
 
@@ -131,6 +131,21 @@ def _built(documents: Sequence[Mapping[str, Any]], request: Mapping[str, Any]) -
         return litellm.stream_chunk_builder(chunks, messages=request.get("messages")) if chunks else None
     except Exception:  # noqa: BLE001  # a trace without text is better than no row
         return None
+
+
+def _said(documents: Sequence[Mapping[str, Any]]) -> str:
+    """The text of an answer of Anthropic's Messages or OpenAI's Responses, or of the events of its stream."""
+    found: list[str] = []
+    for document in documents:
+        delta = document.get("delta")
+        if isinstance(delta, str) and document.get("type") == "response.output_text.delta":
+            found.append(delta)
+        elif isinstance(delta, dict):
+            found.append(str(delta.get("text") or ""))
+        for item in document.get("output") or [document]:
+            parts = item.get("content") if isinstance(item, dict) else None
+            found += [str(part.get("text") or "") for part in parts or () if isinstance(part, dict)]
+    return "".join(found)
 
 
 def _text(documents: Sequence[Mapping[str, Any]]) -> str:

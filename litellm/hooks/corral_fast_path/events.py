@@ -107,7 +107,7 @@ def payload(event: bytes) -> dict[str, Any] | None:
 
 
 def _split(data: bytes, start: int) -> tuple[bytes, bytes]:
-    last = 0
-    for match in BOUNDARY.finditer(data, start):
+    last, stop = 0, len(data) - data.endswith(b"\r")  # half a line end, perhaps
+    for match in BOUNDARY.finditer(data, start, stop):
         last = match.end()
     return data[:last], data[last:]

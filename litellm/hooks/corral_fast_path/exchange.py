@@ -10,6 +10,7 @@ from typing import Any
 
 from litellm.proxy import proxy_server
 from litellm.proxy._types import ProxyException, SpecialHeaders
+from litellm.proxy.anthropic_endpoints.endpoints import _anthropic_error_json_response
 from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
 from litellm.proxy.common_request_processing import ProxyBaseLLMRequestProcessing
 from litellm.proxy.common_utils.http_parsing_utils import read_request_body
@@ -129,7 +130,12 @@ class Exchange:
         except ProxyException as refusal:
             said = error.__cause__
             if not isinstance(said, ServerError) or said.status < 400:
-                raise
+                if self._kind.call_type != "anthropic_messages":
+                    raise
+                await _anthropic_error_json_response(refusal, self._request)(
+                    self._request.scope, self._request.receive, self._send
+                )
+                return
             headers = {**(refusal.headers or {}), **_kept(said.headers, "retry-after")}
             kind = said.headers.get("Content-Type", "application/json")
             await send_whole(said.status, said.body, _encoded(headers, kind), self._send)
@@ -142,7 +148,9 @@ class Exchange:
             headers = await self._headers(answer, attempts.log, answer)
             headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
             encoded = _encoded(headers, answer.content_type)
-            end, reason = await relay(answer, stream, encoded, self._send, departure, account.release)
+            end, reason = await relay(
+                answer, stream, encoded, self._send, departure, account.release, self._kind.cut_off
+            )
         finally:
             if end is not End.WHOLE:
                 answer.close()

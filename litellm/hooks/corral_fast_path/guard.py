@@ -98,6 +98,7 @@ INTERNALS = (
         ),
     ),
     Internal("litellm.proxy.common_utils.http_parsing_utils", "read_request_body", ("request",)),
+    Internal("litellm.proxy.anthropic_endpoints.endpoints", "_anthropic_error_json_response", positional=2),
     Internal("litellm.proxy.route_llm_request", "_raise_if_model_fully_blocked", positional=3),
     Internal(_PROCESSING, "ProxyBaseLLMRequestProcessing", ("data",)),
     Internal(

@@ -7,6 +7,9 @@ from typing import Any
 Body = Mapping[str, Any]
 
 
+_ALSO_NEEDED: Mapping[str, tuple[str, ...]] = {"anthropic_messages": ("max_tokens",), "arerank": ("documents",)}
+
+
 @dataclass(frozen=True)
 class Kind:
     """One endpoint of the gate.
@@ -21,6 +24,7 @@ class Kind:
         closes_with_usage: whether a stream ends with an event of its own for the usage, which a client that did not
             ask for it must not see.
         metadata: where LiteLLM keeps what it knows of a request of this kind.
+        cut_off: the event that tells a client that its stream is not whole.
     """
 
     path: str
@@ -30,10 +34,12 @@ class Kind:
     end: tuple[bytes, ...] = ()
     closes_with_usage: bool = False
     metadata: str = "metadata"
+    cut_off: bytes = b""
 
     def takes(self, body: Body) -> bool:
         """Say whether a body has the prompt that this kind asks for, in a shape that needs no translation."""
-        return self.plain(body.get(self.prompt))
+        others = (name for name in _ALSO_NEEDED.get(self.call_type, ()) if not body.get(name))
+        return self.plain(body.get(self.prompt)) and not any(others)
 
     def for_routing(self, request: Body) -> dict[str, Any]:
         """Return the prompt as LiteLLM's router wants to see it, as `messages` or `input`."""
@@ -42,7 +48,11 @@ class Kind:
             return {"messages": prompt}
         if self.call_type == "atext_completion":
             return {"messages": [{"role": "user", "content": prompt}]}
-        return {"input": prompt}
+        return {"input": prompt} if self.prompt == "input" else {}
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _messages(value: Any) -> bool:
@@ -63,12 +73,56 @@ def _texts(value: Any) -> bool:
 
 
 def _text_or_items(value: Any) -> bool:
-    return (isinstance(value, str) and bool(value)) or _messages(value)
+    return _text(value) or _messages(value)
 
+
+_SAYING = '"the server broke off in the middle of its answer; ask again"'
+_OPENAI = (f'data: {{"error":{{"message":{_SAYING},"type":"upstream_error","param":null,"code":"502"}}}}\n\n').encode()
+_ANTHROPIC = (f'event: error\ndata: {{"type":"error","error":{{"type":"api_error","message":{_SAYING}}}}}\n\n').encode()
+_RESPONSES = (
+    f'event: error\ndata: {{"type":"error","code":"server_error","message":{_SAYING},"param":null}}\n\n'
+).encode()
 
 _DONE = (b"data: [DONE]", b"data:[DONE]")
+_RESPONSE_ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
+
 KINDS = (
-    Kind("/chat/completions", "acompletion", "messages", _messages, end=_DONE, closes_with_usage=True),
-    Kind("/completions", "atext_completion", "prompt", _text_or_tokens, end=_DONE, closes_with_usage=True),
+    Kind(
+        "/chat/completions",
+        "acompletion",
+        "messages",
+        _messages,
+        end=_DONE,
+        closes_with_usage=True,
+        cut_off=_OPENAI,
+    ),
+    Kind(
+        "/completions",
+        "atext_completion",
+        "prompt",
+        _text_or_tokens,
+        end=_DONE,
+        closes_with_usage=True,
+        cut_off=_OPENAI,
+    ),
     Kind("/embeddings", "aembedding", "input", _texts),
+    Kind(
+        "/messages",
+        "anthropic_messages",
+        "messages",
+        _messages,
+        end=(b'"message_stop"',),
+        metadata="litellm_metadata",
+        cut_off=_ANTHROPIC,
+    ),
+    Kind(
+        "/responses",
+        "aresponses",
+        "input",
+        _text_or_items,
+        end=_RESPONSE_ENDS,
+        metadata="litellm_metadata",
+        cut_off=_RESPONSES,
+    ),
+    Kind("/rerank", "arerank", "query", _text),
 )

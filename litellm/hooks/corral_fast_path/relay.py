@@ -13,12 +13,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-CUT_OFF = (
-    b'data: {"error":{"message":"the server broke off in the middle of its answer; ask again",'
-    b'"type":"upstream_error","param":null,"code":"502"}}\n\n'
-)
-"""The event that tells a client that its stream is not whole."""
-
 log = logging.getLogger("corral.fast_path")
 
 
@@ -37,6 +31,7 @@ async def relay(
     send: Send,
     departure: Departure,
     release: Callable[[], Awaitable[None]],
+    cut_off: bytes,
 ) -> tuple[End, str]:
     """Pass a stream on, event by event.
 
@@ -46,43 +41,49 @@ async def relay(
         headers: of the answer to the client.
         send: see the ASGI specification.
         departure: of the client; the server is hung up on at once.
-        release: frees what the request holds, before the client hears of the end: it may ask again at once.
+        release: frees what the request holds, before the client hears of the end: it may ask again at once. Called
+            twice it does nothing.
+        cut_off: the event that tells it that its stream is not whole.
 
     Returns:
         How it ended, and what is to be said about it.
     """
     departure.then(answer.close)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    reason, released = "", False
+    reason = ""
     try:
-        async for data in answer.data():
-            whole = stream.take(data)
-            if stream.ended and not released:
-                await release()
-                released = True
-            if whole:
-                await send({"type": "http.response.body", "body": whole, "more_body": True})
-        last = stream.rest()
-        if stream.ended:
-            await send({"type": "http.response.body", "body": last, "more_body": True})
+        await _forward(answer, stream, send, release)
     except Broken as error:
         reason = f"{type(error).__name__}: {error}"
-        if not departure.happened:
-            log.warning("a server broke off in the middle of an answer: %s", reason)
     departure.then(None)
-    if stream.ended and not stream.error:
-        end = End.WHOLE  # even if the connection broke or the client left after that
-    elif departure.happened:
-        end = End.DEPARTED
-    else:
-        end = End.BROKEN_OFF
-    if not released:
-        await release()
+    end = _end(stream, departure)
+    await release()
     if end is End.BROKEN_OFF and not stream.error:
         reason = reason or "it ended its answer too early"
-        await send({"type": "http.response.body", "body": CUT_OFF, "more_body": True})
+        log.warning("a server broke off in the middle of an answer: %s", reason)
+        await send({"type": "http.response.body", "body": cut_off, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
     return end, stream.error or reason
+
+
+async def _forward(answer: Answer, stream: EventStream, send: Send, release: Callable[[], Awaitable[None]]) -> None:
+    ended = False
+    async for data in answer.data():
+        whole = stream.take(data)
+        if stream.ended and not ended:
+            ended = True
+            await release()
+        if whole:
+            await send({"type": "http.response.body", "body": whole, "more_body": True})
+    last = stream.rest()
+    if stream.ended:
+        await send({"type": "http.response.body", "body": last, "more_body": True})
+
+
+def _end(stream: EventStream, departure: Departure) -> End:
+    if stream.ended and not stream.error:
+        return End.WHOLE  # even if the connection broke or the client left after that
+    return End.DEPARTED if departure.happened else End.BROKEN_OFF
 
 
 async def send_whole(status: int, body: bytes, headers: Headers, send: Send) -> None:

@@ -4,6 +4,7 @@ A key may have aliases of its own, a team models of its own, a hook may rename a
 fallback. The request has been counted by then; LiteLLM goes on from that point.
 """
 
+from functools import partial
 from typing import Any
 
 from fastapi.encoders import jsonable_encoder
@@ -44,7 +45,7 @@ async def go_on(reason: str, kind: Kind, processing: Any, user: Any, request: Re
             llm_router=proxy_server.llm_router,
             general_settings=proxy_server.general_settings,
             proxy_config=proxy_server.proxy_config,
-            select_data_generator=proxy_server.select_data_generator,
+            select_data_generator=_generator(kind),
             version=proxy_server.version,
             skip_pre_call_logic=True,
         )
@@ -58,6 +59,15 @@ async def go_on(reason: str, kind: Kind, processing: Any, user: Any, request: Re
             version=proxy_server.version,
         ) from error
     await _response(result, headers)(request.scope, request.receive, send)
+
+
+def _generator(kind: Kind) -> Any:
+    """What LiteLLM's own route of this kind makes the events of a stream with."""
+    if kind.call_type == "anthropic_messages":
+        return None
+    if kind.call_type == "aresponses":
+        return partial(proxy_server.select_data_generator, responses_stream_errors=True)
+    return proxy_server.select_data_generator
 
 
 def _response(result: Any, headers: Response) -> Response:
