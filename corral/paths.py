@@ -43,6 +43,11 @@ class StateDir:
         return self.root / "history"
 
     @property
+    def replaced(self) -> Path:
+        """The rendered files that the last change of a farm of containers replaced."""
+        return self.root / "replaced"
+
+    @property
     def lock_file(self) -> Path:
         """Locked (flock) by the keeper for as long as it lives."""
         return self.root / "run" / "keeper.lock"

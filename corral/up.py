@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from corral.paths import StateDir, write_private
 from corral.plan.check import check_fits
 from corral.progress import Progress
 from corral.secrets import Secrets
+from corral.signals import STOPPING, interrupt, on_signals
 
 KEEPER_STARTS_S = 15.0
 FOLLOW_S = 0.1
@@ -63,7 +64,7 @@ def bring_up(state: StateDir, farm_file: Path, environment: Mapping[str, str], p
     """
     began = time.monotonic()
     state.create()
-    with _on_signals(_interrupt, signal.SIGTERM, signal.SIGHUP), alone(state, progress):
+    with on_signals(interrupt, signal.SIGTERM, signal.SIGHUP), alone(state, progress):
         running = farmstate.read(state.state_file)
         if farmstate.keeper(running):
             farm = _follow(state, progress)
@@ -77,7 +78,7 @@ def bring_up(state: StateDir, farm_file: Path, environment: Mapping[str, str], p
             key = asyncio.run(_fresh_key(farm, known_secrets(state)))
         except BaseException:
             # An impatient second Ctrl-C must not leave half of it running.
-            with _on_signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with on_signals(signal.SIG_IGN, *STOPPING):
                 bring_down(state)
             raise
         History(state).record(text, "up", farm_file, f"started {', '.join(part.name for part in farm.services())}")
@@ -181,21 +182,6 @@ def _follow(state: StateDir, progress: Progress) -> FarmState:
             if farm.phase == "stopped" or not farmstate.keeper(farm):
                 raise CorralError("the start was stopped", "run `make up` again")
             time.sleep(FOLLOW_S)
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _on_signals(handler: Callable[[int, object], None] | signal.Handlers, *numbers: signal.Signals) -> Iterator[None]:
-    """Let `handler` have these signals for a while."""
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
 
 
 @contextmanager

@@ -5,12 +5,30 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # LiteLLM, imported for its hooks, would ask the network for prices. No test waits on a look-up.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
+# Kinds of which two at a time would be in each other's way: their farms want the default ports.
+ALONE = ("e2e", "compose")
+
 # What a machine may lack without anything being wrong with it; a tool is not among these.
 ALLOWED_TO_SKIP = ("needs root",)
+
+
+class ByFile(LoadScopeScheduling):
+    """Keeps together the tests of a file, which share servers, and all that start a whole farm."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return next((kind for kind in ALONE if file.startswith(f"tests/{kind}/")), file)
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Say which worker gets which tests."""
+    return ByFile(config, log)
 
 
 def fail_what_skips(report: Any) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from corral import litellm_config, local_farm, machine, ports
 from corral.apply.difference import GATE, Difference, difference
 from corral.apply.history import Entry, History, How
-from corral.apply.steps import Steps, prove
+from corral.apply.probing import prove
+from corral.apply.steps import Steps
 from corral.errors import CorralError
 from corral.farm import FarmFile, load_farm
 from corral.farm.servers import base_name
@@ -95,7 +96,8 @@ def _roll_out(prepared: Prepared, key: str, steps: Steps, undo: list[ChangeReque
         if failure := steps.do(ChangeRequest("", parts=(part,))):
             undo.pop()  # the keeper has put this one back itself
             return failure
-        if failure := prove(part, _mode(prepared.farm, part), key):
+        url, mend = f"http://{ports.HOST}:{part.port}", f"its log may say why: corral logs {part.name}"
+        if failure := prove(part.name, url, _mode(prepared.farm, part), key, mend=mend):
             return failure
     if found.gate is not None:
         undo.append(_restore(GATE))

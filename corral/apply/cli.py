@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,28 +11,36 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from corral import farmstate
+from corral.apply import on_hosts, roll_out
 from corral.apply.change import Prepared, carry_out, prepare
 from corral.apply.history import History, How
 from corral.apply.steps import Steps
 from corral.errors import CorralError
+from corral.farm import load_farm
 from corral.farmstate import FarmState
 from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
 from corral.paths import StateDir
 from corral.progress import for_console
+from corral.render.cli import DIFF_STYLES
 from corral.up import alone, known_secrets
 
 out = Console()
 
 _GATES_PACE_S = 1.0
 """How much later than it should the gate may come back to a server."""
+OutOption = Annotated[
+    Path, typer.Option("--out", "-o", help="The folder with the rendered files of a farm of containers.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def apply(
     state: StateOption = DEFAULT_STATE,
     file: FileOption = None,
+    rendered: OutOption = Path(),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     yes: YesOption = False,
 ) -> None:
@@ -39,6 +48,9 @@ def apply(
 
     A server finishes its work before it is replaced, and must be ready and answer a real request before the next
     one's turn. Asks only where a model would not answer for a while: its single server restarts, or the gate does.
+
+    A farm of containers is changed through the Docker engines of its hosts (hosts.NAME.docker), from the rendered
+    files in --out, which are written anew; run it on the gate's host. Where nothing runs yet, all of it is started.
 
     [bold]Examples[/bold]
 
@@ -48,12 +60,13 @@ def apply(
 
       corral apply --file farms/laptop.yaml --yes
     """
-    _change(state_dir(state), farm_file(file), dry_run=dry_run, yes=yes, how="apply")
+    _change(state_dir(state), farm_file(file), rendered, dry_run=dry_run, yes=yes, how="apply")
 
 
 def rollback(
     number: Annotated[int | None, typer.Argument(help="An entry of the history; the one before the last.")] = None,
     state: StateOption = DEFAULT_STATE,
+    rendered: OutOption = Path(),
     yes: YesOption = False,
 ) -> None:
     """Change the running farm back to an earlier farm file; the present file is left as it is.
@@ -72,7 +85,7 @@ def rollback(
             raise CorralError("there is nothing to go back to", "`corral history` lists what ran", exit_code=2)
         number = entries[-2].number
     history.text(number)  # says which there are
-    _change(where, history.path(number), dry_run=False, yes=yes, how="rollback")
+    _change(where, history.path(number), rendered, dry_run=False, yes=yes, how="rollback")
     out.print(
         f"The farm runs as in entry {number}; its file is {history.path(number)}. Copy it over yours, "
         "or the next `corral apply` brings that back.",
@@ -99,7 +112,14 @@ def history(state: StateOption = DEFAULT_STATE) -> None:
     console.print(table)
 
 
-def _change(state: StateDir, file: Path, *, dry_run: bool, yes: bool, how: How) -> None:
+def _change(state: StateDir, file: Path, out_folder: Path, *, dry_run: bool, yes: bool, how: How) -> None:
+    if on_hosts.is_for_hosts(load_farm(file).value):
+        _change_hosts(state, file, out_folder, dry_run=dry_run, yes=yes, how=how)
+    else:
+        _change_here(state, file, dry_run=dry_run, yes=yes, how=how)
+
+
+def _change_here(state: StateDir, file: Path, *, dry_run: bool, yes: bool, how: How) -> None:
     progress = for_console(out)
     with alone(state, progress):
         running = _running(state)
@@ -113,12 +133,48 @@ def _change(state: StateDir, file: Path, *, dry_run: bool, yes: bool, how: How) 
         _show(prepared)
         if dry_run:
             return
-        _ask(prepared, yes=yes)
+        _ask(prepared.alone, gate_restarts=prepared.difference.gate is not None, yes=yes)
         began = time.monotonic()
         with progress:
             settle_s = prepared.farm.file.proxy.routing.cooldown_s + _GATES_PACE_S
             carry_out(state, running, prepared, secrets, Steps(state, progress.show, settle_s), how)
         out.print(f"Changed in {time.monotonic() - began:.1f} s.", highlight=False)
+
+
+def _change_hosts(state: StateDir, file: Path, out_folder: Path, *, dry_run: bool, yes: bool, how: How) -> None:
+    progress = for_console(out)
+    state.create()
+    with alone(state, progress):
+        prepared = on_hosts.prepare(state, file, out_folder.absolute(), os.environ)
+        if prepared.is_empty:
+            out.print("The farm runs as the farm file says; nothing to change.", highlight=False)
+            return
+        for note in prepared.notes:
+            progress.note(note)
+        _show_hosts(prepared)
+        if dry_run:
+            return
+        _ask(prepared.alone, gate_restarts=prepared.gate_restarts, yes=yes)
+        began = time.monotonic()
+        roll_out.carry_out(state, prepared, _sayer(began), how)
+        out.print(f"Changed in {time.monotonic() - began:.1f} s.", highlight=False)
+
+
+def _show_hosts(prepared: on_hosts.PreparedHosts) -> None:
+    for change in prepared.files:
+        for line in change.diff() if change.state != "unchanged" else ():
+            out.print(Text(line, style=DIFF_STYLES.get(line[:1], "")), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for step in prepared.steps:
+        table.add_row(*map(escape, (step.doing, step.service, step.project.engine.said)))
+    out.print(table)
+
+
+def _sayer(began: float) -> roll_out.Say:
+    def say(line: str) -> None:
+        out.print(f"{time.monotonic() - began:6.1f} s  {escape(line)}", highlight=False, soft_wrap=True)
+
+    return say
 
 
 def _running(state: StateDir) -> FarmState:
@@ -140,11 +196,11 @@ def _show(prepared: Prepared) -> None:
     out.print(table)
 
 
-def _ask(prepared: Prepared, *, yes: bool) -> None:
+def _ask(single: Sequence[str], *, gate_restarts: bool, yes: bool) -> None:
     notes = []
-    if prepared.alone:
-        notes.append(f"{', '.join(prepared.alone)}: the only server restarts, and answers nothing meanwhile")
-    if prepared.difference.gate:
+    if single:
+        notes.append(f"{', '.join(single)}: the only server restarts, and answers nothing meanwhile")
+    if gate_restarts:
         notes.append("the gate restarts, and answers nothing for some ten seconds")
     for note in notes:
         out.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""One step of a change, handed to the keeper and followed to its end; and the request that proves a server."""
+"""One step of a change, handed to the keeper and followed to its end."""
 
 import os
 import signal
@@ -7,24 +7,13 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-import httpx
-
 from corral import farmstate
 from corral.errors import CorralError
 from corral.farmstate import Failure, FarmState
 from corral.keeper.changes import ChangeRequest
-from corral.parts import Part
 from corral.paths import StateDir
-from corral.ports import HOST
 
 _FOLLOW_S = 0.1
-_PROBE_TIMEOUT_S = 120.0
-# The least that each mode answers with work of the model.
-_PROBES: dict[str, tuple[str, dict[str, object]]] = {
-    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Say ok."}], "max_tokens": 4}),
-    "embedding": ("/v1/embeddings", {"input": "ok"}),
-    "rerank": ("/v1/rerank", {"query": "ok", "documents": ["ok"]}),
-}
 
 
 class Steps:
@@ -72,24 +61,3 @@ class Steps:
         if farm is None or farmstate.keeper(farm) is None:
             raise CorralError("the farm stopped while it was being changed", "start it again: make up")
         return farm
-
-
-def prove(part: Part, mode: str, key: str) -> Failure | None:
-    """Send a real request to a server; return what is wrong with the answer, None if nothing is.
-
-    A mode that needs a file to work on (transcription) is taken at its word, its readiness.
-    """
-    if mode not in _PROBES:
-        return None
-    path, body = _PROBES[mode]
-    mend = f"its log may say why: corral logs {part.name}"
-    try:
-        answer = httpx.post(
-            f"http://{HOST}:{part.port}{path}", json=body, headers={"Authorization": f"Bearer {key}"},
-            timeout=_PROBE_TIMEOUT_S, trust_env=False,
-        )  # fmt: skip
-    except httpx.HTTPError as error:
-        return Failure(part.name, f"a request to it failed: {type(error).__name__}", mend)
-    if answer.status_code != httpx.codes.OK:
-        return Failure(part.name, f"a request to it was answered with {answer.status_code}: {answer.text[:200]}", mend)
-    return None

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from corral.farm.crosschecks import conflicts
 from corral.farm.file import FarmFile
 from corral.farm.placement import Placement
 from corral.farm.servers import base_name, places
@@ -12,6 +13,10 @@ from corral.yamlfile import KeyPath, Problem
 
 def problems(farm: FarmFile) -> Iterator[Problem]:
     """Give all that is wrong with a farm file whose parts are each right."""
+    yield from list(_misplaced(farm)) or conflicts(farm)
+
+
+def _misplaced(farm: FarmFile) -> Iterator[Problem]:
     yield from _hosts_named(farm)
     yield from _placements(farm)
     yield from _one_runtime(farm)

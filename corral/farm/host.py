@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from corral.farm.values import Address, ComputeCapability, CpuSet, GpuUuid, Image, Part, Plain
+from corral.farm.values import Address, ComputeCapability, CpuSet, DockerEngine, GpuUuid, Image, Part, Plain
 
 Runtime = Literal["processes", "compose"]
 
@@ -26,6 +26,11 @@ class Host(Part):
 
     address: Address = Field(default="127.0.0.1", description="Where the other hosts reach it.")
     runtime: Runtime = Field(default="compose", description="How its servers run.")
+    docker: DockerEngine | None = Field(
+        default=None,
+        description="How `corral apply` reaches its Docker engine; unset: it must be the machine that apply runs on.",
+        examples=["ssh://corral@192.168.1.20"],
+    )
     cores: int | None = Field(default=None, ge=1, le=1024, description="CPU cores that the servers may use.")
     memory_mib: int | None = Field(default=None, ge=256, description="Host memory.")
     power_budget_w: int | None = Field(

@@ -16,6 +16,10 @@ _GPU_UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{4,100}")
 _COMPUTE = re.compile(r"\d{1,2}\.\d")
 _CPUSET = re.compile(r"\d{1,3}(-\d{1,3})?(,\d{1,3}(-\d{1,3})?)*")
 _IMAGE = re.compile(r"[a-z0-9]([a-z0-9._/:-]{0,198}[a-z0-9])?(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?", re.ASCII)
+_DOCKER = re.compile(
+    r"local|context:[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
+    r"|ssh://([A-Za-z_][A-Za-z0-9._-]{0,63}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:\d{1,5})?"
+)
 _RANGE = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})")
 
 
@@ -48,6 +52,14 @@ def _address(text: str) -> str:
         return text.lower()
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether only the host itself reaches an address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
 def _variable(text: str) -> str:
     if not _VARIABLE.fullmatch(text):
         raise ValueError("is no name of an environment variable; give one like OPENAI_API_KEY, never the key itself")
@@ -69,6 +81,12 @@ def _compute_capability(text: str) -> str:
 def _cpuset(text: str) -> str:
     if not _CPUSET.fullmatch(text):
         raise ValueError('is no set of CPUs; give it in quotes, like "0-1" or "0,2"')
+    return text
+
+
+def _docker(text: str) -> str:
+    if not _DOCKER.fullmatch(text):
+        raise ValueError("reaches no Docker engine; give ssh://USER@HOST, context:NAME (`docker context ls`), or local")
     return text
 
 
@@ -109,6 +127,7 @@ Variable = Annotated[str, AfterValidator(_variable)]
 GpuUuid = Annotated[str, AfterValidator(_gpu_uuid)]
 ComputeCapability = Annotated[str, AfterValidator(_compute_capability)]
 CpuSet = Annotated[str, AfterValidator(_cpuset)]
+DockerEngine = Annotated[str, AfterValidator(_docker)]
 Image = Annotated[str, AfterValidator(_image)]
 Plain = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
 Port = Annotated[int, Field(ge=1, le=65535)]

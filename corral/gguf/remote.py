@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import httpx
@@ -19,18 +19,23 @@ _TOTAL = re.compile(r"^bytes \d+-\d+/(\d+)$")
 
 
 async def read_url(
-    url: str, *, deadline_s: float = DEADLINE_S, transport: httpx.AsyncBaseTransport | None = None
+    url: str,
+    *,
+    deadline_s: float = DEADLINE_S,
+    headers: Mapping[str, str] | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> Header:
     """Read the header of the model at `url`, all parts of a split one, within `deadline_s` in all.
 
     At most 64 MiB a part are fetched, in ranges that double until the header is whole. A server that ignores `Range`
-    is read as a stream up to there and then hung up on. Redirects are followed. `transport` is for tests.
+    is read as a stream up to there and then hung up on. Redirects are followed; of `headers`, Authorization does not
+    go along to another address. `transport` is for tests.
 
     Raises:
         GgufError: no answer in time, an answer other than the file, or a file that `files.read_file` would refuse too.
     """
     try:
-        async with asyncio.timeout(deadline_s), _client(transport) as client:
+        async with asyncio.timeout(deadline_s), _client(headers, transport) as client:
             parts, sizes = [], []
             for part_url in _part_urls(url):
                 part, size = await _read_part(client, part_url)
@@ -50,9 +55,13 @@ async def read_url(
 
 
 @asynccontextmanager
-async def _client(transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[httpx.AsyncClient]:
+async def _client(
+    headers: Mapping[str, str] | None, transport: httpx.AsyncBaseTransport | None
+) -> AsyncIterator[httpx.AsyncClient]:
     timeout = httpx.Timeout(DEADLINE_S, connect=CONNECT_TIMEOUT_S)
-    async with httpx.AsyncClient(follow_redirects=True, timeout=timeout, transport=transport) as client:
+    async with httpx.AsyncClient(
+        headers=headers, follow_redirects=True, timeout=timeout, transport=transport
+    ) as client:
         yield client
 
 

@@ -33,7 +33,15 @@ def check_fits(
     Raises:
         CorralError: it does not fit; says by how much, and what to change.
     """
-    farm = with_machine(file, machine, memory_here_mib())
+    check_plan(with_machine(file, machine, memory_here_mib()), base, models, headers, environ)
+
+
+def check_plan(farm: FarmFile, base: Path, models: Path, headers: Path, environ: Mapping[str, str]) -> None:
+    """Refuse a farm that does not fit the GPUs and hosts that its file lists; see `check_fits`.
+
+    Raises:
+        CorralError: it does not fit; says by how much, and what to change.
+    """
     places = Places(base=base, models=models, cache=HeaderCache(headers), hub=Hub.from_environment(environ))
     known = asyncio.run(headers_of(farm, places))
     errors = [one for one in plan(farm, known, allow_unknown=True).findings if one.level == "error"]

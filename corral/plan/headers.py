@@ -198,22 +198,6 @@ async def _ask(source: RemoteSource, url: str, places: Places, web: httpx.AsyncC
     kept = places.cache.find(url, version)
     if kept is not None:
         return _Found(kept, f"{source}, fetched before")
-    transport = _Authorised(places.hub) if remote.headers else None
-    header = await read_url(url, deadline_s=places.deadline_s, transport=transport)
+    header = await read_url(url, deadline_s=places.deadline_s, headers=remote.headers)
     places.cache.keep(url, version, header)
     return _Found(header, str(source))
-
-
-class _Authorised(httpx.AsyncHTTPTransport):
-    """Sends the hub's token to the hub, and to nobody that it redirects to."""
-
-    def __init__(self, hub: Hub) -> None:
-        super().__init__()
-        self._hub = hub
-        self._address = httpx.URL(hub.endpoint)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url, hub = request.url, self._address
-        if (url.scheme, url.host, url.port) == (hub.scheme, hub.host, hub.port):
-            request.headers.update(self._hub.headers())
-        return await super().handle_async_request(request)

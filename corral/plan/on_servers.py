@@ -1,13 +1,15 @@
 """What is to be said about servers, one finding for all of a placement: unknown models, containers, odd settings."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from corral.gguf.shape import model_shape
 from corral.plan.figures import Edit, Finding, Level, Mend, PlannedServer
 from corral.plan.known import Known
-from corral.plan.shapes import unplanned_flags
+from corral.plan.shapes import DEFAULT_CACHE_RAM_MIB, unplanned_flags
 from corral.plan.words import mib, server_names, up_to_mib
 from corral.planner.memory import MIB
+from corral.render.memory import cache_ram_mib
 from corral.yamlfile import KeyPath
 
 
@@ -47,7 +49,18 @@ def _container(alike: Sequence[PlannedServer]) -> Iterator[Finding]:
             ),
             _container_mends(first, limit),
         )  # fmt: skip
-    elif first.fixed_bytes + first.mapped_bytes > limit:
+        return
+    given = first.server.model.cache_ram_mib
+    if given is not None and given > first.cache_ram_mib and first.server.model.mode == "chat":
+        text = f"set cache_ram_mib of {first.server.model_name} to {first.cache_ram_mib}"
+        yield Finding(
+            "warning", "cache-lowered", _name(alike), ("models", first.server.model_name, "cache_ram_mib"),
+            f"a prompt cache of {given:,} MiB is more than the container of {mib(limit)} leaves: it gets "
+            f"{first.cache_ram_mib:,}",
+            f"{text}, or memory_mib higher",
+            (Mend(text, (Edit(("models", first.server.model_name, "cache_ram_mib"), first.cache_ram_mib),)),),
+        )  # fmt: skip
+    if first.fixed_bytes + first.mapped_bytes > limit:
         enough = up_to_mib(first.fixed_bytes + first.mapped_bytes)
         yield Finding(
             "warning", "weights-dropped", _name(alike), path,
@@ -70,13 +83,23 @@ def _container(alike: Sequence[PlannedServer]) -> Iterator[Finding]:
 
 
 def _container_mends(server: PlannedServer, limit: int) -> tuple[Mend, ...]:
-    mends = []
+    """Return a smaller prompt cache, if that is enough, and a larger container.
+
+    A cache whose size the file leaves open grows with its container, so there its size is given as well.
+    """
+    name, mends = server.server.model_name, []
+    path = ("models", name, "cache_ram_mib")
     if server.fixed_bytes <= limit:
         most = (limit - server.fixed_bytes) // MIB
-        edit = Edit(("models", server.server.model_name, "cache_ram_mib"), most)
-        mends.append(Mend(f"set cache_ram_mib of {server.server.model_name} to {most}", (edit,)))
-    enough = up_to_mib(server.host_bytes)
-    mends.append(Mend(f"set memory_mib to {enough}", (Edit(memory_path(server), enough),)))
+        mends.append(Mend(f"set cache_ram_mib of {name} to {most}", (Edit(path, most),)))
+    given = server.server.model.cache_ram_mib
+    cache = min(server.cache_ram_mib, DEFAULT_CACHE_RAM_MIB) if given is None else given
+    enough = up_to_mib(server.fixed_bytes + cache * MIB)
+    larger = Edit(memory_path(server), enough)
+    if given is None and (cache_ram_mib(replace(server.server, memory_mib=enough)) or 0) > cache:
+        mends.append(Mend(f"set memory_mib to {enough} and cache_ram_mib to {cache}", (larger, Edit(path, cache))))
+    else:
+        mends.append(Mend(f"set memory_mib to {enough}", (larger,)))
     return tuple(mends)
 
 

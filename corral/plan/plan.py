@@ -23,6 +23,7 @@ from corral.plan.on_servers import server_findings
 from corral.plan.shapes import DEFAULT_CACHE_RAM_MIB, device_of, shape_of
 from corral.planner.estimate_server import Device, ServerShape
 from corral.planner.memory import DEFAULT_MARGIN_BYTES, MIB, Estimate, estimate
+from corral.render.memory import cache_ram_mib as rendered_cache_ram_mib
 
 WRAPPER_BYTES = 80 * MIB  # the gpu-server around a llama-server: 54 MiB after its imports, some more under load
 POSTGRES_MIB = 512  # the database beside the gate, in a container
@@ -104,7 +105,7 @@ class _Planner:
         fixed = estimated.host.total + WRAPPER_BYTES
         if device is Device.CPU:
             fixed += self._known.projectors.get(server.model_name, 0)
-        return PlannedServer(server, device, shape, estimated, "", _cache_ram_mib(server, fixed), fixed, threads)
+        return PlannedServer(server, device, shape, estimated, "", _cache_ram_mib(server), fixed, threads)
 
     def _estimate(self, name: str, shape: ServerShape, device: Device) -> Estimate | str:
         key = (name, shape, device)
@@ -135,16 +136,13 @@ def _servers_a_host(farm: FarmFile) -> dict[str, int]:
     return counts
 
 
-def _cache_ram_mib(server: Server, fixed_bytes: int) -> int:
-    """Return the limit of the prompt cache: as given, else what the container leaves, else gpu-server's own."""
+def _cache_ram_mib(server: Server) -> int:
+    """Return the limit of the prompt cache: as its container is rendered, else as given, else gpu-server's own."""
     model = server.model
     if model.mode in ("embedding", "rerank"):
         return 0
-    if model.cache_ram_mib is not None:
-        return model.cache_ram_mib
-    if server.memory_mib is None or server.host.runtime == "processes":
-        return DEFAULT_CACHE_RAM_MIB
-    return max(0, server.memory_mib - -(-fixed_bytes // MIB))
+    told = rendered_cache_ram_mib(server) if server.host.runtime == "compose" else model.cache_ram_mib
+    return DEFAULT_CACHE_RAM_MIB if told is None else told
 
 
 def _gate_bytes(farm: FarmFile) -> int:

@@ -10,6 +10,5 @@ file is ever pasted into another language. `writing` compares with what lies on 
 
 from corral.render.document import HEADER, Rendered
 from corral.render.farm import DEFAULT_TARGETS, Target, render
-from corral.render.refusals import refusals
 
-__all__ = ["DEFAULT_TARGETS", "HEADER", "Rendered", "Target", "refusals", "render"]
+__all__ = ["DEFAULT_TARGETS", "HEADER", "Rendered", "Target", "render"]

@@ -1,6 +1,5 @@
 """`corral render`."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,18 +7,15 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from corral.farm import FarmFile
-from corral.farm.checks import problems
+from corral.farm import load_farm
 from corral.render.farm import DEFAULT_TARGETS, Target, render
-from corral.render.refusals import refusals
 from corral.render.writing import Change, compare, write
-from corral.yamlfile import Problem, load_with_positions
 
 DRIFT = 1
 """Exit code of --check where the files are not what the farm file gives."""
 
 _STYLES = {"created": "green", "changed": "yellow", "unchanged": "dim", "stale": "magenta"}
-_DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def render_command(
@@ -50,7 +46,7 @@ def render_command(
 
       corral render --prune                              after a host or a server was taken out
     """
-    farm = load_with_positions(file, FarmFile, _checks).value
+    farm = load_farm(file).value
     targets = [each for each in Target if each in (target or DEFAULT_TARGETS)]
     changes = compare(out, render(farm, targets), targets)
     console = Console(soft_wrap=True, highlight=False)
@@ -61,15 +57,11 @@ def render_command(
     _show(console, out, changes, prune=prune)
 
 
-def _checks(farm: FarmFile) -> Iterable[Problem]:
-    return list(problems(farm)) or refusals(farm)
-
-
 def _show_drift(console: Console, changes: tuple[Change, ...], file: Path) -> None:
     drifted = [change for change in changes if change.state != "unchanged"]
     for change in drifted:
         for line in change.diff():
-            console.print(Text(line, style=_DIFF_STYLES.get(line[:1], "")))
+            console.print(Text(line, style=DIFF_STYLES.get(line[:1], "")))
     if drifted:
         console.print(
             f"{len(drifted)} of {len(changes)} rendered files are not what {file} gives; run corral render",

@@ -27,7 +27,7 @@ def render(
     """Return the rendered files of a farm, sorted by path. Nothing is written.
 
     Args:
-        farm: a file in which `farm.checks` and `refusals` find nothing wrong.
+        farm: a file in which `farm.checks` finds nothing wrong.
         only: targets; None: all but Kubernetes.
         servers: where the caller knows better than the file which there are: GPUs detected on this machine.
     """

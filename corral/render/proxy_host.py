@@ -5,9 +5,9 @@ then uses the host's network, and PostgreSQL and Redis are published on the loop
 """
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 
-from corral.farm import FarmFile, Server
+from corral.farm import FarmFile, Server, secret_names
+from corral.farm.values import is_loopback
 from corral.render.compose import (
     ComposeFile,
     Joined,
@@ -31,12 +31,8 @@ LOOPBACK = "127.0.0.1"
 MIGRATIONS_S = 240
 """Longest first start."""
 
-OWN_SECRETS = (
-    "LITELLM_MASTER_KEY", "LITELLM_SALT_KEY", "UI_USERNAME", "UI_PASSWORD", "GPU_SERVER_KEY",
-)  # fmt: skip
-"""What the gate takes from `.env` in every farm."""
-DATABASE_PASSWORD = Variable("POSTGRES_PASSWORD")
-REDIS_PASSWORD = Variable("REDIS_PASSWORD")
+DATABASE_PASSWORD = Variable(secret_names.DATABASE_PASSWORD)
+REDIS_PASSWORD = Variable(secret_names.REDIS_PASSWORD)
 
 
 def render(farm: FarmFile, servers: Sequence[Server]) -> Rendered | None:
@@ -88,7 +84,7 @@ def _environment(farm: FarmFile, *, on_host_network: bool) -> dict[str, Text]:
     database = f"{LOOPBACK}:{farm.proxy.database_port}" if on_host_network else f"postgres:{POSTGRES_PORT}"
     environment: dict[str, Text] = {
         "DATABASE_URL": Joined(("postgresql://litellm:", DATABASE_PASSWORD, f"@{database}/litellm")),
-        **{name: Variable(name) for name in OWN_SECRETS},
+        **{name: Variable(name) for name in secret_names.GATE_SECRETS},
         "PYTHONPATH": "/app/corral/hooks",
         "LITELLM_MIGRATION_DIR": "/tmp/migrations",  # noqa: S108  # the image is read-only
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -165,11 +161,3 @@ def _redis(*, published_too: bool) -> Service:
     if published_too:
         service["ports"] = [published(REDIS_PORT, REDIS_PORT, LOOPBACK)]
     return hardened(service)
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether only the host itself reaches an address."""
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

@@ -17,12 +17,12 @@ hosts:
     address: 10.0.0.1
 models:
   llama:
-    source: {path: llama.gguf}
+    source: {path: /llama.gguf}
     aliases: [chat, default]
     limits: {rpm: 35}
   nomic:
     mode: embedding
-    source: {path: nomic.gguf}
+    source: {path: /nomic.gguf}
     aliases: [embed]
 servers:
   - {model: llama, host: box, gpus: [0, 1], ports: 8080-8081}
@@ -38,7 +38,7 @@ LOCAL = """\
 hosts:
   here: {runtime: processes, gpus: [{memory_mib: 8192}, {memory_mib: 8192}]}
 models:
-  llama: {source: {path: llama.gguf}}
+  llama: {source: {path: /llama.gguf}}
 servers:
   - {model: llama, host: here, gpus: all, ports: 8080-8081}
 """
@@ -211,7 +211,7 @@ def test_what_is_in_order_is_taken() -> None:
             "hosts.box.runtime: runtime: processes is for a farm of one host",
         ),
         (
-            changed("{source: {path: llama.gguf}}", "{mode: image, image: owner/localai:v1}", LOCAL),
+            changed("{source: {path: /llama.gguf}}", "{mode: image, image: owner/localai:v1}", LOCAL),
             "llama, host",
             "servers[0].model: an image server is a container, and this host runs processes; place it",
         ),
@@ -270,5 +270,5 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated() -> None:
 
 
 def test_a_broken_anchor_is_told_at_its_line() -> None:
-    told = faults(changed("{path: nomic.gguf}", "*lama"))
+    told = faults(changed("{path: /nomic.gguf}", "*lama"))
     assert "farm.yaml:16:13: models.nomic.source: the alias `*lama` has no anchor `&lama` before it" in told[1]

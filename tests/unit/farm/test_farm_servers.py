@@ -5,11 +5,11 @@ from support.farm_files import farm_of
 
 FARM = """\
 hosts:
-  one: {gpus: [{memory_mib: 8192, name: a}, {memory_mib: 8192, name: b}]}
+  one: {address: 10.0.0.1, gpus: [{memory_mib: 8192, name: a}, {memory_mib: 8192, name: b}]}
   two: {address: 10.0.0.2}
 models:
-  Llama_3.1: {source: {path: l.gguf}, memory_mib: 2048}
-  embed: {mode: embedding, source: {path: e.gguf}}
+  Llama_3.1: {source: {path: /l.gguf}, memory_mib: 2048}
+  embed: {mode: embedding, source: {path: /e.gguf}}
 servers:
   - {model: Llama_3.1, host: one, gpus: [1], ports: 8080}
   - {model: embed, host: two, count: 2, ports: [8090, 8092]}

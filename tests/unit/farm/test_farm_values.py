@@ -63,6 +63,9 @@ def test_an_address_is_an_ip_or_a_name(text: str, said: str) -> None:
         (values.GpuUuid, "GPU-1234\n", "is no UUID of a GPU"),
         (values.ComputeCapability, "6", 'is no compute capability; give it in quotes, like "6.1"'),
         (values.CpuSet, "0;1", 'is no set of CPUs; give it in quotes, like "0-1"'),
+        (values.DockerEngine, "tcp://10.0.0.1:2375", "reaches no Docker engine; give ssh://USER@HOST"),
+        (values.DockerEngine, "ssh://-oProxyCommand=x", "reaches no Docker engine"),
+        (values.DockerEngine, "context:-x", "reaches no Docker engine"),
         (values.Image, "Owner/x", "is no image; give one like"),
         (values.Image, "owner/x:v1 --privileged", "is no image"),
         (values.Image, "${IMAGE}", "is no image"),
@@ -90,6 +93,11 @@ def test_a_value_of_another_form_is_refused_with_the_mend(kind: Any, text: objec
 )
 def test_ports_are_a_range_a_number_or_a_list(given: object, ports: tuple[int, ...]) -> None:
     assert taken(values.Ports, given) == ports
+
+
+@pytest.mark.parametrize("engine", ["local", "context:gpu-box", "ssh://gpu-box", "ssh://corral@10.0.0.2:2222"])
+def test_an_engine_is_local_a_context_or_behind_ssh(engine: str) -> None:
+    assert taken(values.DockerEngine, engine) == engine
 
 
 @pytest.mark.parametrize("image", ["owner/name:v1", "ghcr.io/o/n@sha256:" + "a" * 64, "localhost:5000/n:1"])

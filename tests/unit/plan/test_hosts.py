@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from corral.farm import servers_of
 from corral.plan.edits import apply
 from corral.plan.figures import Plan
 from corral.plan.known import Known
 from corral.plan.plan import plan
 from corral.planner.memory import MIB
+from corral.render import memory
 from support.plan_farms import codes, found, one_gpu_farm, planned
 
 CPU = [{"count": 2, "ports": "8080-8081"}]
@@ -45,15 +47,29 @@ def test_a_container_that_is_too_small_is_refused_with_the_size_that_is_enough()
     assert not planned(one_gpu_farm(model={"memory_mib": enough - 1})).fits
 
 
-def test_a_prompt_cache_over_its_container_is_refused_with_the_one_that_fits() -> None:
-    farm = one_gpu_farm(model={"memory_mib": 1024, "cache_ram_mib": 8192})
-    finding = found(planned(farm), "container-small")
-    assert "with a prompt cache of 8,192" in finding.what
-    (edit,) = finding.mends[0].edits
-    assert edit.path == ("models", "m", "cache_ram_mib")
-    assert isinstance(edit.value, int)
-    assert planned(one_gpu_farm(model={"memory_mib": 1024, "cache_ram_mib": edit.value})).fits
-    assert not planned(one_gpu_farm(model={"memory_mib": 1024, "cache_ram_mib": edit.value + 1})).fits
+def test_a_prompt_cache_over_its_container_is_said_to_be_lowered() -> None:
+    plan = planned(one_gpu_farm(model={"memory_mib": 1024, "cache_ram_mib": 8192}))
+    finding = found(plan, "cache-lowered")
+    assert plan.fits
+    assert "a prompt cache of 8,192 MiB is more than the container of 1,024 leaves: it gets 446" in finding.what
+    assert plan.servers[0].cache_ram_mib == 446
+    assert codes(planned(apply(plan.farm, finding.mends[0].edits)), "warning") == []
+
+
+def test_the_cache_that_is_rendered_is_the_cache_that_is_planned() -> None:
+    layers = {
+        "gpu_layers": 0,
+        "memory_mib": 1024,
+        "context": 131_072,
+    }  # the KV cache lies on the host, which rendering knows nothing of
+    farm = one_gpu_farm(model=layers)
+    plan = planned(farm)
+    assert plan.servers[0].cache_ram_mib == memory.cache_ram_mib(servers_of(farm)[0])
+    finding = found(plan, "container-small")
+    assert [edit.path[-1] for edit in finding.mends[0].edits] == ["cache_ram_mib"]
+    assert [edit.path[-1] for edit in finding.mends[1].edits] == ["memory_mib", "cache_ram_mib"]
+    for mend in finding.mends:
+        assert "container-small" not in codes(planned(apply(farm, mend.edits)))
 
 
 def test_a_limit_of_the_placement_goes_before_the_models() -> None:
@@ -65,7 +81,7 @@ def test_a_limit_of_the_placement_goes_before_the_models() -> None:
     assert planned(apply(farm, finding.mends[-1].edits)).fits
 
 
-@pytest.mark.parametrize("model", [{"memory_mib": 220, "cache_ram_mib": 0}, {"memory_mib": 640, "cache_ram_mib": 400}])
+@pytest.mark.parametrize("model", [{"memory_mib": 220, "cache_ram_mib": 0}, {"memory_mib": 250}])
 def test_mapped_weights_that_a_container_cannot_hold_are_a_warning(model: dict[str, Any]) -> None:
     plan = on_cpu(model)
     assert plan.fits

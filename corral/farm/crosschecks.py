@@ -1,20 +1,25 @@
-"""What a farm file may say, and no rendered file can: found before anything is written, each with its place."""
+"""What is right in each place of a farm file and cannot work as a whole: addresses, paths, flags, keys, names.
+
+Looked for where nothing else is wrong, since it looks at the servers that the file gives.
+"""
 
 import shlex
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from corral.farm import FarmFile, servers_of
+from corral.farm.file import FarmFile
+from corral.farm.secret_names import DATABASE_PASSWORD, DATABASE_URL, GATE_SECRETS, REDIS_PASSWORD
+from corral.farm.servers import servers_of
+from corral.farm.values import is_loopback
 from corral.models.sources import PathSource
-from corral.render.proxy_host import DATABASE_PASSWORD, OWN_SECRETS, REDIS_PASSWORD, is_loopback
 from corral.yamlfile import KeyPath, Problem
 
-_OF_THE_FARM = {*OWN_SECRETS, DATABASE_PASSWORD.name, REDIS_PASSWORD.name, "DATABASE_URL"}
+_OF_THE_FARM = {*GATE_SECRETS, DATABASE_PASSWORD, REDIS_PASSWORD, DATABASE_URL}
 _FROM_ENVIRONMENT = "os.environ/"
 
 
-def refusals(farm: FarmFile) -> Iterator[Problem]:
-    """Give what keeps a farm that is in order from being rendered."""
+def conflicts(farm: FarmFile) -> Iterator[Problem]:
+    """Give what keeps a farm whose parts are in order from working."""
     yield from _addresses(farm)
     yield from _paths(farm)
     yield from _flags(farm)
