@@ -152,8 +152,7 @@ class Exchange:
                 answer, stream, encoded, self._send, departure, account.release, self._kind.cut_off
             )
         finally:
-            if end is not End.WHOLE:
-                answer.close()
+            answer.close()
             result = account.result(stream.tokens, stream.events, list(stream.kept()))
             if end is End.BROKEN_OFF:
                 await shielded(account.broken_off(result, BrokenOffError(f"the server broke off: {reason}")))

@@ -56,6 +56,7 @@ async def relay(
     except Broken as error:
         reason = f"{type(error).__name__}: {error}"
     departure.then(None)
+    answer.close()
     end = _end(stream, departure)
     await release()
     if end is End.BROKEN_OFF and not stream.error:
@@ -63,7 +64,7 @@ async def relay(
         log.warning("a server broke off in the middle of an answer: %s", reason)
         await send({"type": "http.response.body", "body": cut_off, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
-    return end, stream.error or reason
+    return end, "" if end is End.WHOLE else stream.error or reason
 
 
 async def _forward(answer: Answer, stream: EventStream, send: Send, release: Callable[[], Awaitable[None]]) -> None:
