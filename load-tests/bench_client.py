@@ -48,10 +48,13 @@ class Client(asyncio.Protocol):
             self.done.set_exception(ConnectionError("the connection was closed"))
 
 
-async def load(port: int, path: str, body: dict[str, object], connections: int, requests: int) -> list[float]:
+async def load(
+    port: int, path: str, body: dict[str, object], connections: int, requests: int, key: str = ""
+) -> list[float]:
     """Send `requests` requests over each of so many connections; return the time of each, in s."""
     text = json.dumps(body, separators=(",", ":"))
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n"
+    head += (f"authorization: Bearer {key}\r\n" if key else "") + "\r\n"
     request = (head + text).encode()
     times: list[float] = []
 

@@ -26,6 +26,8 @@ MASTER_KEY = "sk-b1946ac92492d2347c6235b4d2611184"
 PROMPT_PRICE, ANSWER_PRICE = 1e-6, 2e-6
 READY_TIMEOUT_S = 180.0
 CHECKOUT = Path(__file__).parents[2]
+ROWS_AT_ONCE = {"SPEND_LOG_QUEUE_SIZE_THRESHOLD": "1", "SPEND_LOG_QUEUE_POLL_INTERVAL": "0.2"}
+"""LiteLLM writes rows every few seconds."""
 HOOKS = CHECKOUT / "litellm" / "hooks"
 CALLBACKS = ("corral_headers.headers", "corral_body_guard.guard", "corral_retries.retries")
 
@@ -46,7 +48,8 @@ def deployment(model: str, name: str, api_base: str, **parameters: Any) -> dict[
 class Gate:
     """A running gate."""
 
-    def __init__(self, port: int, database: Postgres, log: Path) -> None:
+    def __init__(self, port: int, database: Postgres, log: Path, pid: int) -> None:
+        self.pid = pid
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
         self._database = database
@@ -104,7 +107,7 @@ class Gate:
 
 @contextmanager
 def running_gate(
-    folder: Path, database: Postgres, config: Mapping[str, Any], environment: Mapping[str, str] = {}
+    folder: Path, database: Postgres, config: Mapping[str, Any], environment: Mapping[str, str] = ROWS_AT_ONCE
 ) -> Iterator[Gate]:
     """Start a gate with this configuration; it is gone afterwards, with all that it started."""
     install_engine()
@@ -125,14 +128,12 @@ def running_gate(
                 "UI_USERNAME": "admin",
                 "UI_PASSWORD": "a-password-for-tests",
                 "GPU_SERVER_KEY": "key-of-the-servers",
-                "SPEND_LOG_QUEUE_SIZE_THRESHOLD": "1",  # rows at once, not every few seconds
-                "SPEND_LOG_QUEUE_POLL_INTERVAL": "0.2",
                 **environment,
             },
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    gate = Gate(port, database, log)
+    gate = Gate(port, database, log, process.pid)
     family: list[psutil.Process] = []
     try:
         wait_until(lambda: _ready(gate, process), READY_TIMEOUT_S, "the gate to be ready", 0.2)

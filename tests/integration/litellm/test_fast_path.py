@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from support.fake_servers import EMBEDDING_USAGE, PROMPT_TOKENS, WORDS, FakeServers
-from support.gate import ANSWER_PRICE, PROMPT_PRICE, Gate, config_for, events_of, running_gate
+from support.gate import ANSWER_PRICE, PROMPT_PRICE, ROWS_AT_ONCE, Gate, config_for, events_of, running_gate
 from support.ports import free_port
 from support.postgres import Postgres, running_postgres
 from support.waiting import wait_until
@@ -70,7 +70,7 @@ def gate(
     config["litellm_settings"]["callbacks"] += ["prometheus", "gate_probe.probe", "corral_fast_path.fast_path"]
     folder = tmp_path_factory.mktemp(f"gate-{request.param}")
     switch = "on" if request.param == "relayed" else "off"
-    with running_gate(folder, database, config, {"CORRAL_FAST_PATH": switch}) as gate:
+    with running_gate(folder, database, config, {**ROWS_AT_ONCE, "CORRAL_FAST_PATH": switch}) as gate:
         yield gate
 
 
