@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 ROUND_TIMEOUT_S = 120
+LENGTH = b"\r\ncontent-length: "
 
 
 class Client(asyncio.Protocol):
@@ -34,8 +35,8 @@ class Client(asyncio.Protocol):
             if b" 200 " not in head[:20]:
                 self.done.set_exception(RuntimeError(f"a request failed: {self.head!r}"))
                 return
-            if b"content-length: " in head:
-                self.left = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            if LENGTH in head:
+                self.left = int(head.partition(LENGTH)[2].partition(b"\r\n")[0])
         self.tail = (self.tail + data)[-5:] or b" "
         if self.left is not None:
             self.left -= len(data)

@@ -91,11 +91,16 @@ class Measured:
 
 
 class FakeChat(FakeLlama):
-    """The gpu-server benchmark's fake llama-server, with an answer that LiteLLM takes for a chat."""
+    """The gpu-server benchmark's fake llama-server, asked in words that LiteLLM's own path passes on too."""
 
-    def whole(self, body: bytes) -> None:
-        """Send a whole answer."""
-        super().whole(ANSWER)
+    def on_message_complete(self) -> None:
+        """Answer."""
+        request = json.loads(self.body)
+        if request.get("stream"):
+            pace_s = PACE_S if self.url.startswith(b"/paced/") else 0.0
+            self.task = asyncio.get_running_loop().create_task(self.stream(request["max_tokens"], pace_s))
+        else:
+            self.whole(ANSWER)
 
 
 async def serve_fake(port: int) -> None:
@@ -119,7 +124,11 @@ def fake_server() -> Iterator[int]:
 def config(port: int) -> dict[str, Any]:
     """Return a gate's configuration, as the renderer writes it."""
     return {
-        "model_list": [deployment("chat", f"chat-{number}", f"http://127.0.0.1:{port}/v1") for number in (1, 2)],
+        "model_list": [
+            deployment(model, f"{model}-{number}", f"http://127.0.0.1:{port}/{model}/v1")
+            for model in ("chat", "paced")
+            for number in (1, 2)
+        ],
         "router_settings": {"routing_strategy": "least-busy", "num_retries": 2, "allowed_fails": 1},
         "litellm_settings": {"callbacks": [*CALLBACKS, "corral_fast_path.fast_path"], "telemetry": False},
         "general_settings": {
@@ -137,10 +146,9 @@ def measure(one: Measured, scale: float) -> None:
     cpu, times = one.round_of({}, 1, requests)
     one.first_byte_ms.append(statistics.median(times) * 1e3)
     tokens, streams = 1000, max(2, int(10 * scale))
-    for pace_s, into in ((0.0, one.chunk_us), (PACE_S, one.paced_chunk_us)):
-        many = tokens if not pace_s else 200
-        cpu, _ = one.round_of({"stream": True, "bench_tokens": many, "bench_pace_s": pace_s}, streams, 1)
-        few, _ = one.round_of({"stream": True, "bench_tokens": 1, "bench_pace_s": pace_s}, streams, 1)
+    for model, many, into in (("chat", tokens, one.chunk_us), ("paced", tokens // 4, one.paced_chunk_us)):
+        cpu, _ = one.round_of({"model": model, "stream": True, "max_tokens": many}, streams, 1)
+        few, _ = one.round_of({"model": model, "stream": True, "max_tokens": 1}, streams, 1)
         into.append(max(0.0, cpu - few) / (streams * (many - 1)) * 1e6)
 
 
@@ -167,7 +175,10 @@ def table(fast: Measured, stock: Measured) -> tuple[str, dict[str, Any]]:
 
 def answers(gate: Gate) -> bool:
     """Say whether the way through is open."""
-    return gate.ask({"model": "chat", "messages": QUESTION}).is_success
+    answer = gate.ask({"model": "chat", "messages": QUESTION})
+    if not answer.is_success:
+        raise RuntimeError(answer.text)
+    return True
 
 
 def spread(values: list[float]) -> str:

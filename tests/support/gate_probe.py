@@ -13,11 +13,33 @@ EVENTS: list[dict[str, Any]] = []
 
 
 class Probe(CustomLogger):
+    """Listens; raises where a request's metadata asks it to."""
+
+    async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: Any, call_type: Any) -> None:
+        _raise_if_asked("before", data)
+
+    async def async_filter_deployments(
+        self,
+        model: str,
+        healthy_deployments: list[Any],
+        messages: Any,
+        request_kwargs: Any = None,
+        parent_otel_span: Any = None,
+    ) -> list[Any]:
+        _raise_if_asked("choosing", request_kwargs or {})
+        return healthy_deployments
+
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         _note("success", kwargs)
 
     async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         _note("failure", kwargs)
+
+
+def _raise_if_asked(where: str, request: dict[str, Any]) -> None:
+    asked = (request.get("metadata") or {}).get("requester_metadata") or {}
+    if asked.get("raise") == where:
+        raise RuntimeError(f"the probe raises {where}")
 
 
 def _note(outcome: str, kwargs: dict[str, Any]) -> None:

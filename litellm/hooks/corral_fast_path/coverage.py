@@ -111,11 +111,17 @@ def why_not_model(model: Any, router: Any) -> str | None:
     """Return why a model is not the fast path's; None if it is, with all that it may fall back to."""
     if not isinstance(model, str):
         return "model"
-    for name in {model, *_fallbacks(model, router)}:
+    names, seen = [model], set[str]()
+    while names:
+        name = names.pop()
+        if name in seen:
+            continue
+        seen.add(name)
         group = router.get_model_from_alias(model=name) or name
         deployments = router.get_model_list(model_name=group) if group in router.model_names else None
         if not deployments or not all(map(is_of_the_farm, deployments)):
             return "model" if name == model else "fallback"
+        names += _fallbacks(name, router)
     return None
 
 

@@ -429,6 +429,19 @@ def test_a_stream_that_breaks_ends_with_an_error(gate: Gate, alias: str, model: 
     assert row["status"] == "failure"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("where", ["before", "choosing"])
+def test_a_hook_that_raises_is_said_and_holds_nothing(gate: Gate, alias: str, where: str, stream: bool) -> None:
+    key = gate.new_key(key_alias=alias, max_parallel_requests=1)
+    for _ in range(2):
+        answer = gate.ask({**CHAT, "stream": stream, "metadata": {"raise": where}}, key)
+        assert answer.status_code == 500
+        assert f"the probe raises {where}" in refusal(answer)
+    wait_until(lambda: gate.ask(CHAT, key).status_code == 200, 3, "its place to be free")
+    rows = gate.rows_when(alias, 3)
+    assert sorted(str(row["status"]) for row in rows) == ["failure", "failure", "success"]
+
+
 # Clients that leave
 
 
