@@ -85,7 +85,11 @@ class Measured:
         """Return the CPU time of a round, with its settling, and the time of each request, both in s."""
         before = self.cpu_s()
         asked = {"model": "chat", "messages": QUESTION, **body}
-        times = asyncio.run(load(self.port, "/v1/chat/completions", asked, connections, requests, self.key))
+        sending = load(self.port, "/v1/chat/completions", asked, connections, requests, self.key)
+        try:
+            times = asyncio.run(sending)
+        except ExceptionGroup as failed:
+            raise SystemExit(f"a round to {self.name} failed, {asked}: {failed.exceptions[0]}") from failed
         time.sleep(SETTLE_S)
         return self.cpu_s() - before, times
 
@@ -95,7 +99,7 @@ class FakeChat(FakeLlama):
 
     def on_message_complete(self) -> None:
         """Answer."""
-        request = json.loads(self.body)
+        request = json.loads(self.body or b"{}")  # LiteLLM looks for /v1/models too
         if request.get("stream"):
             pace_s = PACE_S if self.url.startswith(b"/paced/") else 0.0
             self.task = asyncio.get_running_loop().create_task(self.stream(request["max_tokens"], pace_s))
