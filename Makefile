@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor test test-unit test-integration test-e2e test-mixture faults fuzz docs lint format bench lock clean
+.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs lint format bench lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,10 @@ test-e2e: ## run the tests of a whole farm
 	@scripts/bootstrap.sh test
 	@scripts/test e2e
 
+test-compose: ## build the images and run the rendered compose files in containers, with faults; needs root and Docker's engine
+	@scripts/bootstrap.sh test
+	@scripts/test-compose $(ARGS)
+
 faults: ## break a gpu-server in every way known, at full length; writes docs/faults.md
 	@scripts/bootstrap.sh test
 	@FAULTS_TABLE=docs/faults.md .venv/bin/pytest tests/faults $(ARGS)
@@ -109,9 +113,10 @@ bench: ## measure start, stop, first token and memory; prints a table, writes be
 	@.venv/bin/python load-tests/bench_farm.py $(ARGS)
 	@.venv/bin/python load-tests/bench_gpu_server.py
 
-lock: ## renew uv.lock from the pyproject files
+lock: ## renew uv.lock from the pyproject files, and what the gpu-server image takes from it
 	@scripts/bootstrap.sh
 	@.tools/bin/uv lock
+	@scripts/lock-image
 
 clean: ## delete what was installed (.venv, .tools, node modules); the farm's data stays
 	@if [ -x $(CORRAL) ]; then $(CORRAL) down; fi

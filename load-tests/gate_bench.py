@@ -102,7 +102,8 @@ class FakeChat(FakeLlama):
         request = json.loads(self.body or b"{}")  # LiteLLM looks for /v1/models too
         if request.get("stream"):
             pace_s = PACE_S if self.url.startswith(b"/paced/") else 0.0
-            self.task = asyncio.get_running_loop().create_task(self.stream(request["max_tokens"], pace_s))
+            tokens = request.get("max_tokens") or request["max_completion_tokens"]  # LiteLLM's own path renames it
+            self.task = asyncio.get_running_loop().create_task(self.stream(tokens, pace_s))
         else:
             self.whole(ANSWER)
 

@@ -184,8 +184,25 @@ def mounted(source: Text, target: str) -> Volume:
 
 def probed(url: str, *, start_period_s: int) -> Healthcheck:
     """Return the healthcheck of an image that has Python: a GET that must answer 200."""
+    return _healthcheck(
+        ["python3", "-c", f"import urllib.request as r; r.urlopen('{url}', timeout=3)"], start_period_s=start_period_s
+    )
+
+
+def probed_by_bash(port: int, path: str, *, start_period_s: int) -> Healthcheck:
+    """Return the healthcheck of an image that has bash: as `probed`, for 2 ms of CPU instead of 50.
+
+    A GPU host with fifteen servers asks each of them every ten seconds, on two slow cores.
+    """
+    ask = f"exec 3<>/dev/tcp/127.0.0.1/{port} && printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3"
+    return _healthcheck(
+        ["bash", "-c", f"{ask} && read -rt 3 line <&3 && [[ $line == *' 200 '* ]]"], start_period_s=start_period_s
+    )
+
+
+def _healthcheck(command: list[str], *, start_period_s: int) -> Healthcheck:
     return {
-        "test": ["CMD", "python3", "-c", f"import urllib.request as r; r.urlopen('{url}', timeout=3)"],
+        "test": ["CMD", *command],
         "interval": "10s",
         "timeout": "5s",
         "retries": 3,

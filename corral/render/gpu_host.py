@@ -20,7 +20,7 @@ from corral.render.compose import (
     compose_file,
     hardened,
     mounted,
-    probed,
+    probed_by_bash,
     published,
 )
 from corral.render.document import Rendered
@@ -79,7 +79,7 @@ def _gpu_server(server: Server, before: Server | None, *, sharing: int) -> Servi
         "ports": [published(server.port, server.port, server.host.address)],
         "volumes": _volumes(server),
         "tmpfs": ["/tmp:size=256m"],  # noqa: S108  # the container's own
-        "healthcheck": probed(f"http://127.0.0.1:{server.port}/health", start_period_s=START_PERIOD_S),
+        "healthcheck": probed_by_bash(server.port, "/health", start_period_s=START_PERIOD_S),
         "pids_limit": 512,
         "stop_grace_period": f"{int(drain_s) + STOP_MARGIN_S}s",
     }

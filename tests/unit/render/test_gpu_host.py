@@ -1,5 +1,10 @@
 """The compose file of a GPU host."""
 
+import http.server
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -113,6 +118,51 @@ servers: [{{model: llama, host: box, ports: 8080{", gpus: [0]" if gpu else ""}}}
 """
     service = rendered(text, tmp_path, "hosts/box/gpu-server/compose.yaml")["services"]["llama-1"]
     assert service["environment"].get("CACHE_RAM_MIB") == given
+
+
+@contextmanager
+def answering(status: int) -> Iterator[int]:
+    """A server on the loopback that gives every GET this status."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def healthcheck(port: int, folder: Path) -> int:
+    """Run the rendered check as the engine would; return its exit code."""
+    text = f"""
+hosts: {{box: {{}}}}
+models: {{llama: {{source: {{hub: o/r, file: m.gguf}}}}}}
+servers: [{{model: llama, host: box, ports: {port}}}]
+"""
+    service = rendered(text, folder, "hosts/box/gpu-server/compose.yaml")["services"]["llama-1"]
+    how, *command = service["healthcheck"]["test"]
+    assert how == "CMD"
+    command = [word.replace("$$", "$") for word in command]  # as Compose reads it
+    return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (404, False)])
+def test_the_healthcheck_is_healthy_on_200_only(status: int, healthy: bool, tmp_path: Path) -> None:
+    with answering(status) as port:
+        assert (healthcheck(port, tmp_path) == 0) is healthy
+
+
+def test_the_healthcheck_of_nobody_fails(tmp_path: Path) -> None:
+    with answering(200) as port:
+        pass
+    assert healthcheck(port, tmp_path) != 0
 
 
 def test_a_host_known_by_name_says_in_env_which_of_its_addresses_is_open(tmp_path: Path) -> None:
