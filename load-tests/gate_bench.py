@@ -203,7 +203,8 @@ def main(
         database = stack.enter_context(running_postgres(folder))
         gates = []
         for way, switch in (("fast", "on"), ("stock", "off")):
-            environment = {"CORRAL_FAST_PATH": switch}
+            # The fake says the same word all the time, for which LiteLLM's own path would break off.
+            environment = {"CORRAL_FAST_PATH": switch, "REPEATED_STREAMING_CHUNK_LIMIT": "1000000"}
             gate = stack.enter_context(running_gate(folder / way, database, config(port), environment))
             gates.append(Measured(way, gate, gate.new_key(rpm_limit=10**7, tpm_limit=10**9), gate.pid))
         for one in gates:
