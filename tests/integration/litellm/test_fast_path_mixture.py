@@ -6,6 +6,7 @@
 import asyncio
 import os
 import random
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from support.postgres import running_postgres
 from support.waiting import wait_until
 
 REQUESTS = int(os.environ.get("MIXTURE_REQUESTS", "300"))
+DURING_A_RESTART = 80
+"""How many of them are sent while PostgreSQL restarts: the keys are known to LiteLLM by then, the rows wait."""
 AT_A_TIME = 12
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(200 + REQUESTS // 5)]
@@ -83,7 +86,11 @@ def test_rows_and_tokens_are_exact_and_nothing_stays(tmp_path: Path) -> None:
         with running_postgres(tmp_path) as database, running_gate(tmp_path / "gate", database, config) as gate:
             key = gate.new_key(key_alias="mixture", max_parallel_requests=2 * AT_A_TIME)
             mixture = Mixture(gate, key)
-            asyncio.run(mixture.send(REQUESTS))
+            asyncio.run(mixture.send(REQUESTS - DURING_A_RESTART))
+            sending = threading.Thread(target=lambda: asyncio.run(mixture.send(DURING_A_RESTART)))
+            sending.start()  # not the restart: PostgreSQL ends with the thread that started it
+            database.restart()
+            sending.join(60)
             check(gate, mixture.outcomes)
             wait_until(lambda: not any(servers.open.values()), 5, "the servers to be let go")
     finally:
