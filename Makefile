@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs lint format bench lock clean
+.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs dashboards lint format bench routing-sim bench-routing-cost lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ models: setup ## models: make models ARGS="pull", "list", "verify", "rm NAME"
 doctor: setup ## look at this machine and the farm's servers; each finding with its mend
 	@$(CORRAL) doctor $(ARGS)
 
+monitoring: setup ## start Prometheus, Alertmanager and exporters beside the farm; ARGS=status, ARGS=stop
+	@$(CORRAL) monitoring $(ARGS)
+
 test: ## run all tests: unit, integration, e2e
 	@scripts/bootstrap.sh test
 	@scripts/test
@@ -94,10 +97,15 @@ fuzz: ## throw random bodies and answers at the parsers for about five minutes
 	@scripts/bootstrap.sh test
 	@.venv/bin/pytest tests/fuzz --hypothesis-profile=long --timeout=600 $(ARGS)
 
-docs: ## write docs/gpu-server/, the farm file's reference and its JSON schema from the code
+docs: ## write docs/gpu-server/, the farm file's reference, its JSON schema and the monitoring's catalogue from the code
 	@scripts/bootstrap.sh test
 	@.venv/bin/python -m gpu_server.reference docs/gpu-server
 	@.venv/bin/python -m corral.farm.write_schema farms/corral.schema.json docs/farm-file-reference.md
+	@.venv/bin/python -m corral.monitoring.catalogue docs/monitoring-catalogue.md
+
+dashboards: ## write Grafana's dashboards from their code
+	@scripts/bootstrap.sh test
+	@PYTHONPATH=monitoring/grafana .venv/bin/python -m corral_dashboards monitoring/grafana/dashboards
 
 lint: ## check format, rules, types and shell scripts
 	@scripts/bootstrap.sh test lint
@@ -112,6 +120,14 @@ bench: ## measure start, stop, first token and memory; prints a table, writes be
 	@scripts/bootstrap.sh test bench
 	@.venv/bin/python load-tests/bench_farm.py $(ARGS)
 	@.venv/bin/python load-tests/bench_gpu_server.py
+
+routing-sim: ## compare ways to choose servers on simulated farms: make routing-sim ARGS="--servers 8 32 64"
+	@scripts/bootstrap.sh test
+	@PYTHONPATH=load-tests:litellm/hooks .venv/bin/python -m routing_sim $(ARGS)
+
+bench-routing-cost: ## measure the CPU time and memory that choosing a server takes
+	@scripts/bootstrap.sh test
+	@PYTHONPATH=litellm/hooks .venv/bin/python load-tests/bench_routing.py $(ARGS)
 
 lock: ## renew uv.lock from the pyproject files, and what the gpu-server image takes from it
 	@scripts/bootstrap.sh

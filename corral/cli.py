@@ -22,6 +22,7 @@ from corral.errors import CorralError
 from corral.farm import validate
 from corral.keys.cli import app as keys_app
 from corral.models.cli import app as models_app
+from corral.monitoring.cli import app as monitoring_app
 from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
 from corral.plan.cli import plan_command
 from corral.progress import for_console
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app)
 app.add_typer(models_app)
+app.add_typer(monitoring_app, name="monitoring")
 app.command("init")(setup_farm.command)
 app.command("validate")(validate.command)
 app.command("doctor")(from_farm.command)

@@ -19,9 +19,14 @@ def render(farm: LocalFarm, ports: Mapping[str, int]) -> str:
         farm: the servers behind the gate.
         ports: the port of each server, by its name.
     """
+    return HEADER + yaml.safe_dump({**config(farm.file, local_servers(farm, ports))}, sort_keys=False, width=120)
+
+
+def local_servers(farm: LocalFarm, ports: Mapping[str, int]) -> list[Server]:
+    """Return the servers of this machine as renderers know them, with the ports that they have."""
     ((host_name, host),) = farm.file.hosts.items()
     here = host.model_copy(update={"address": HOST})  # whatever the file says: they listen on the loopback
-    servers = [
+    return [
         Server(
             name=server.name,
             model_name=server.model_name,
@@ -35,4 +40,3 @@ def render(farm: LocalFarm, ports: Mapping[str, int]) -> str:
         )
         for server in farm.servers
     ]
-    return HEADER + yaml.safe_dump({**config(farm.file, servers)}, sort_keys=False, width=120)

@@ -36,7 +36,7 @@ class Difference:
 
 
 def difference(running: FarmState, wanted: Sequence[Part]) -> Difference:
-    """Compare by name and revision. Jobs and parts without a revision, the database's, never change."""
+    """Compare by name and revision. Jobs and parts without a revision, the database's and the monitoring's, stay."""
     known = {part.name: part for part in running.parts}
     services = [part for part in wanted if part.revision]
     differing = [part for part in services if part.name in known and known[part.name].revision != part.revision]
@@ -44,6 +44,6 @@ def difference(running: FarmState, wanted: Sequence[Part]) -> Difference:
     return Difference(
         changed=tuple(part for part in differing if part.name != GATE),
         added=tuple(part for part in services if part.name not in known),
-        removed=tuple(part.name for part in running.parts if part.name not in names),
+        removed=tuple(part.name for part in running.parts if part.revision and part.name not in names),
         gate=next((part for part in differing if part.name == GATE), None),
     )

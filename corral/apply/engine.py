@@ -20,8 +20,8 @@ STOPS_S = 960.0
 """For a service to be replaced: the longest drain that a farm file may ask for, and some."""
 IMAGES_S = 3600.0
 """For an image to be pulled or built before its server starts."""
-LAST_WORDS = 5
-"""Lines of a container's log in an error."""
+LAST_WORDS, LAST_WORDS_WIDTH = 4, 300
+"""Lines of a container's log in an error, and characters of each."""
 _LABEL = "com.docker.compose"
 
 
@@ -217,9 +217,9 @@ class Project:
         return None
 
     def last_words(self, service: str) -> str:
-        """Return the end of a service's log, in one line."""
+        """Return the last lines of a service's log, in one."""
         done = self._compose("logs", "--no-log-prefix", "--tail", str(LAST_WORDS), service)
-        return " | ".join(line.strip() for line in done.stdout.splitlines() if line.strip())[-600:]
+        return " | ".join(line.strip()[:LAST_WORDS_WIDTH] for line in done.stdout.splitlines() if line.strip())
 
     def _asked(self, *words: str) -> str:
         done = self.engine.ask(*words)

@@ -126,10 +126,13 @@ class Service(TypedDict, total=False):
     pull_policy: str
     profiles: list[str]
     user: str
+    entrypoint: list[str]
     command: list[Text]
     environment: dict[str, Text]
     ports: list[Port]
     network_mode: str
+    networks: list[str]
+    pid: str
     volumes: list[Volume]
     tmpfs: list[str]
     depends_on: dict[str, Dependency]
@@ -147,12 +150,20 @@ class Service(TypedDict, total=False):
     logging: Logging
 
 
+class Network(TypedDict):
+    """A network that another compose file makes."""
+
+    name: str
+    external: bool
+
+
 class ComposeFile(TypedDict, total=False):
     """A whole file."""
 
     name: Required[str]
     services: Required[dict[str, Service]]
     volumes: dict[str, dict[str, str]]
+    networks: dict[str, Network]
 
 
 def hardened(service: Service) -> Service:

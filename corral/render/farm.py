@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from enum import StrEnum
 
 from corral.farm import FarmFile, Server, servers_of
-from corral.render import gpu_host, k6, kubernetes, litellm, prometheus, proxy_host
+from corral.render import gpu_host, k6, kubernetes, litellm, monitoring_host, proxy_host
 from corral.render.document import Rendered
 
 
@@ -50,7 +50,7 @@ def _load_tests(farm: FarmFile, servers: Sequence[Server]) -> Iterator[Rendered]
 _WRITERS: Mapping[Target, Callable[[FarmFile, Sequence[Server]], Iterable[Rendered]]] = {
     Target.GPU_HOSTS: gpu_host.render,
     Target.LITELLM: _gate,
-    Target.MONITORING: prometheus.render,
+    Target.MONITORING: monitoring_host.render,
     Target.LOAD_TESTS: _load_tests,
     Target.KUBERNETES: kubernetes.render,
 }

@@ -21,10 +21,15 @@ from typing import Any, Literal, Required, TypedDict
 from corral.farm import FarmFile, Server
 from corral.farm.gate import Provider
 from corral.farm.model import Model
+from corral.render import gate_metrics
 from corral.render.document import Rendered, number, yaml_file
 
 HOOKS = ("corral_headers.headers", "corral_body_guard.guard", "corral_retries.retries", "corral_fast_path.fast_path")
+ROUTING_HOOK = "corral_routing.hook.routing"
+"""Chooses among what `corral_retries` leaves, so it comes after it. With another strategy than least-busy it would
+overrule what the farm file asks for."""
 TRACES = "langfuse_otel"
+METRICS = "prometheus"
 PROVIDER_ID = "provider."
 """Before a provider's name in its deployment's id. No server's name has a dot, so the two never meet."""
 
@@ -224,10 +229,17 @@ def _fallbacks(farm: FarmFile) -> Iterator[dict[str, list[str]]]:
 
 def _settings(farm: FarmFile) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "callbacks": [*HOOKS, *([TRACES] if farm.langfuse else [])],
+        "callbacks": [
+            *HOOKS,
+            *([ROUTING_HOOK] if farm.proxy.routing.strategy == "least-busy" else []),
+            *([TRACES] if farm.langfuse else []),
+            *([METRICS] if farm.monitoring else []),
+        ],
         "request_timeout": number(farm.proxy.routing.timeout_s),
         "telemetry": False,
     }
+    if farm.monitoring:
+        settings |= gate_metrics.SETTINGS
     if farm.langfuse and not farm.langfuse.content:
         settings["turn_off_message_logging"] = True  # figures are traced, prompts and answers are not
     if farm.proxy.caching.redis:

@@ -39,7 +39,7 @@ def render(farm: FarmFile, servers: Sequence[Server]) -> Rendered | None:
     """Return the compose file of the gate; None where it runs as processes."""
     if farm.hosts[farm.gate_host].runtime != "compose":
         return None
-    on_loopback = any(server.host_name == farm.gate_host and is_loopback(server.host.address) for server in servers)
+    on_loopback = on_host_network(farm, servers)
     services = {
         "litellm": _litellm(farm, on_host_network=on_loopback),
         "postgres": _postgres(farm.proxy.database_port if on_loopback else None),
@@ -48,6 +48,11 @@ def render(farm: FarmFile, servers: Sequence[Server]) -> Rendered | None:
     if farm.proxy.caching.redis:
         services["redis"] = _redis(published_too=on_loopback)
     return compose_file("litellm/compose.yaml", document)
+
+
+def on_host_network(farm: FarmFile, servers: Sequence[Server]) -> bool:
+    """Return whether LiteLLM has to use its host's network: to reach GPU servers that listen on the loopback."""
+    return any(server.host_name == farm.gate_host and is_loopback(server.host.address) for server in servers)
 
 
 def _litellm(farm: FarmFile, *, on_host_network: bool) -> Service:

@@ -18,6 +18,8 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "gpu-hosts": ("hosts/*/gpu-server/compose.yaml",),
     "litellm": ("litellm/config.yaml", "litellm/compose.yaml"),
     "monitoring": (
+        "monitoring/compose.yaml",
+        "hosts/*/exporters/compose.yaml",
         "monitoring/prometheus/prometheus.yml",
         "monitoring/prometheus/targets/*.yml",
         "monitoring/prometheus/rules/*.yml",

@@ -69,7 +69,7 @@ async def spawn(argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[
         stderr=STDOUT,
         env=dict(env),
         start_new_session=True,
-        # Forking a process with threads is safe here: the function only makes two system calls.
+        # Forking a process with threads is safe here: the function only makes a few system calls.
         preexec_fn=tie_to(os.getpid()),
     )
     return ChildProcess(process, on_line)

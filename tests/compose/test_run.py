@@ -128,8 +128,6 @@ def test_kill_of_the_wrapper(farm: ContainerFarm, tell: Tell) -> None:
 def test_memory_overrun_stays_in_its_container(farm: ContainerFarm, tell: Tell) -> None:
     container = farm.gpu_box.container("nomic-embed-1")
     llama_server, wrapper = farm.gpu_box.llama_server("nomic-embed-1"), farm.gpu_box.wrapper("nomic-embed-1")
-    # The kernel takes the greatest first; the greatest here would be the eater, from which nothing has to heal.
-    Path(f"/proc/{llama_server.pid}/oom_score_adj").write_text("1000")
     with Load(farm.gate) as load, stopwatch() as taken:
         done = farm.host.docker("exec", container, "python3", "-c", EATER, check=False)
         assert done.returncode == 137

@@ -119,14 +119,17 @@ class Gate:
 
     def list_keys(self) -> list[str]:
         """Return the SHA-256 of every key in the database."""
-        with httpx.Client(base_url=GATE_URL, timeout=ANSWER_S) as client:
-            answer = client.get("/key/list", params={"size": 100}, headers={"authorization": f"Bearer {self.key}"})
-        return list(answer.raise_for_status().json()["keys"])
+        return list(self.get("/key/list", size="100").raise_for_status().json()["keys"])
 
     def post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
         """Ask once, no retry."""
         with httpx.Client(base_url=GATE_URL, timeout=ANSWER_S) as client:
             return client.post(path, json=body, headers={"authorization": f"Bearer {self.key}"})
+
+    def get(self, path: str, **parameters: str) -> httpx.Response:
+        """Ask once, without a body."""
+        with httpx.Client(base_url=GATE_URL, timeout=ANSWER_S) as client:
+            return client.get(path, params=parameters, headers={"authorization": f"Bearer {self.key}"})
 
     def chat(self, text: str = "Name a colour.", tokens: int = 8) -> httpx.Response:
         """Ask for a short answer."""

@@ -84,6 +84,15 @@ class DockerHost:
         named = [word for file in files for word in ("--file", str(file))]
         return self._run([str(COMPOSE), *named, *arguments], environment, timeout_s, check)
 
+    def commands(self, folder: Path) -> dict[str, str]:
+        """Put a `docker` for this engine, Compose included, into a folder; return what it has to be run with."""
+        folder.mkdir(exist_ok=True)
+        docker = folder / "docker"
+        compose = f'if [ "$1" = compose ]; then shift; exec {COMPOSE} "$@"; fi'
+        docker.write_text(f'#!/bin/sh\n{compose}\nexec {self._client} "$@"\n')
+        docker.chmod(0o755)
+        return {"PATH": f"{folder}:{os.environ['PATH']}", "DOCKER_HOST": self._socket}
+
     def _run(
         self, command: Sequence[str | Path], more: Mapping[str, str], timeout_s: float, check: bool
     ) -> subprocess.CompletedProcess[str]:

@@ -70,6 +70,10 @@ _OF_LITELLM = ("litellm.proxy.hooks.", "litellm.integrations.", "litellm.router"
 """Where LiteLLM's own hooks live. Those observe an answer, and count; the relay lets them."""
 
 
+_TEXTLESS = ("litellm.proxy.", "litellm.router", "litellm._", "litellm.integrations.prometheus", "corral_")
+"""Where those live that log answers without their text."""
+
+
 def is_of_the_farm(deployment: Mapping[str, Any]) -> bool:
     """Say whether a deployment is a server that takes requests as they are, and asks for nothing else."""
     parameters = deployment["litellm_params"]
@@ -141,12 +145,12 @@ def is_traced() -> bool:
     if proxy_server.general_settings.get("store_prompts_in_spend_logs"):
         return True
     listeners = (*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback)
-    return any(isinstance(one, str) or _is_foreign(one) for one in listeners)
+    return any(one != "prometheus" if isinstance(one, str) else _is_foreign(one) for one in listeners)
 
 
 def _is_foreign(listener: Any) -> bool:
     module = type(listener).__module__ if isinstance(listener, CustomLogger) else getattr(listener, "__module__", "")
-    return not str(module).startswith(("litellm.proxy.", "litellm.router", "litellm._", "corral_"))
+    return not str(module).startswith(_TEXTLESS)
 
 
 def _hook_after_the_call() -> str | None:

@@ -32,7 +32,7 @@ hosts:
   box: {{address: 10.0.0.2, gpus: [{{memory_mib: 8112, uuid: {UUID}}}], models_dir: /data/gguf}}
   gate: {{address: "fd00::1"}}
 models:
-  llama: {{source: {{path: l.gguf}}}}
+  llama: {{source: {{path: /l.gguf}}}}
   images: {{mode: image, image: owner/localai:v1}}
 servers:
   - {{model: llama, host: box, gpus: [0], ports: 8080}}

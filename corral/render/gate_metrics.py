@@ -1,0 +1,49 @@
+"""What LiteLLM's `prometheus` callback is told: which of its metrics are kept, with which labels, and how many series.
+
+Found in the source of LiteLLM 1.106.2, and by scraping it (tests/e2e/test_monitoring.py):
+
+- The callback and `/metrics` need no licence. `/metrics` wants a key (`require_auth_for_metrics_endpoint`, on unless
+  told otherwise): it names keys and spend.
+- `prometheus_metrics_config` keeps the metrics that it lists and drops all others: some eighty metrics with up to
+  fourteen labels each, a client's address and user agent among them, would be a series for every application and host.
+- A counter over `prometheus_metrics_max_series_per_metric` goes on in one series whose labels all say `other`, so that
+  sums stay true; a gauge drops what is over. That bounds a farm with thousands of keys.
+- Budgets are known from the first request of a key on, unless `prometheus_initialize_budget_metrics` has them read from
+  the database every five minutes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+SERIES_PER_METRIC = 5000
+
+_BY_KEY = ("api_key_alias", "requested_model", "model_id")
+_BY_SERVER = ("requested_model", "model_id")
+
+
+def _group(name: str, labels: tuple[str, ...], *metrics: str) -> dict[str, Any]:
+    return {"group": name, "metrics": [f"litellm_{metric}" for metric in metrics], "include_labels": list(labels)}
+
+
+SETTINGS: Mapping[str, Any] = {
+    "prometheus_metrics_config": [
+        _group("requests", (*_BY_KEY, "status_code"), "proxy_total_requests_metric"),
+        _group("failures", (*_BY_KEY, "exception_status", "exception_class"), "proxy_failed_requests_metric"),
+        _group("tokens", _BY_KEY, "input_tokens_metric", "output_tokens_metric", "spend_metric"),
+        _group("latency", _BY_SERVER, "request_total_latency_metric", "llm_api_latency_metric"),
+        _group("routing", _BY_SERVER, "deployment_success_responses"),
+        _group("refusals", (*_BY_SERVER, "exception_status", "exception_class"), "deployment_failure_responses"),
+        _group("deployments", ("model_id",), "deployment_state", "deployment_cooled_down"),
+        _group(
+            "fallbacks", ("requested_model", "fallback_model"),
+            "deployment_successful_fallbacks", "deployment_failed_fallbacks",
+        ),
+        _group(
+            "budgets", ("hashed_api_key", "api_key_alias"),
+            "remaining_api_key_budget_metric", "api_key_max_budget_metric",
+        ),
+        _group("callbacks", ("callback_name",), "callback_logging_failures_metric"),
+    ],
+    "prometheus_metrics_max_series_per_metric": SERIES_PER_METRIC,
+    "prometheus_initialize_budget_metrics": True,
+}  # fmt: skip

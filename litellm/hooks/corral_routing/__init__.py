@@ -1,0 +1,1 @@
+"""Routing that knows slots, queues and prompt caches. LiteLLM loads it as `corral_routing.hook.routing`."""

@@ -1,0 +1,191 @@
+"""Which server will answer first. Pure: what is known comes in, the choice and its reasons go out.
+
+The expected time to the first token at a server, in seconds, and what sharing it costs after that:
+
+    estimate = wait + prefill + sharing
+
+    wait     max(0, requests - slots + 1) x holding / slots       in line until a slot is free
+    prefill  (uncached + ahead) x per_token                       the prompt's tokens that it does not remember, after
+                                                                  those of others: llama-server fills its batches slot
+                                                                  by slot
+    sharing  SHARING x min(requests, slots - 1) x DECODE_TOKENS x per_answer_token
+                                                                  each further stream slows all: 0.3 is what 1, 2 and 4
+                                                                  streams of SmolLM2 showed (89, 137, 184 tokens/s)
+
+| input            | source                                                                                        |
+|------------------|-----------------------------------------------------------------------------------------------|
+| requests, slots  | the server's last report (`/status`, `x-corral-*`), corrected by this process's own requests  |
+| holding          | mean time that a request held a slot, from answers                                            |
+| uncached         | characters of messages not in the prompt cache model x tokens a character, from answers       |
+| ahead            | uncached tokens of this process's requests whose answers have not begun                       |
+| per_token, per_answer_token | 1 / `prompt_tokens_per_second`, 1 / `tokens_per_second` of `/status`               |
+
+What is not known of a server is taken from the others: the mean of their requests where its report is old (so that it
+is neither best nor worst), the median of their speeds where it measured none.
+
+A prefix that many prompts share is wanted on a second server before its first one queues: where the servers that hold
+it have one slot left at most, processing it elsewhere serves the prompts to come as well, and so counts only with this
+prompt's share of it.
+
+Estimates closer than NEAR_S or NEAR_SHARE are the same. Between those, chance decides; for a prompt that none of them
+remembers the chance is drawn from the digest of its beginning, so that two workers draw the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+from random import Random
+from statistics import median
+from typing import NamedTuple
+
+from corral_routing.prompts import Prompt
+from corral_routing.servers import PREFILL_RATE
+
+SHARING = 0.3
+DECODE_TOKENS = 16
+NEAR_S = 0.01
+NEAR_SHARE = 0.05
+DECODE_RATE = 30.0
+"""Tokens/s of answers, where no server has measured any."""
+
+
+class Reason(Enum):
+    """Why a server was chosen: the label `reason` of the metrics."""
+
+    ONLY = "only"
+    CACHE = "cache"
+    SPREAD = "spread"
+    LOAD = "load"
+    TIE = "tie"
+
+
+class Candidate(NamedTuple):
+    """A server that may be chosen.
+
+    Args:
+        name: of the server.
+        requests: in its slots and its line.
+        confidence: 0 to 1, how much `requests` can be relied on.
+        slots: of the server; 0: not known.
+        holding_s: how long a request holds a slot.
+        prefill_rate: tokens/s of prompts, None if it measured none.
+        decode_rate: tokens/s of answers, None likewise.
+        ahead_tokens: uncached tokens sent to it whose answers have not begun.
+        cached_tokens: of this prompt, those it is believed to remember.
+    """
+
+    name: str
+    requests: float
+    confidence: float
+    slots: int
+    holding_s: float
+    prefill_rate: float | None
+    decode_rate: float | None
+    ahead_tokens: float
+    cached_tokens: float
+
+
+class Estimate(NamedTuple):
+    """What a candidate would cost; seconds, and tokens of this prompt."""
+
+    name: str
+    wait_s: float
+    prefill_s: float
+    sharing_s: float
+    cached_tokens: float
+    uncached_tokens: float
+    total_s: float
+    """What the choice compares."""
+
+    @property
+    def first_token_s(self) -> float:
+        """The expected time to the first token."""
+        return self.wait_s + self.prefill_s
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The server chosen, why, and what each candidate would have cost."""
+
+    chosen: Estimate
+    reason: Reason
+    estimates: tuple[Estimate, ...]
+
+
+def choose(
+    candidates: Sequence[Candidate], prompt_tokens: float, heat: float, prompt: Prompt | None, random: Random
+) -> Choice:
+    """Return the candidate with the smallest estimate.
+
+    Args:
+        candidates: at least one.
+        prompt_tokens: of the whole prompt; 0 where prompts are not remembered (embeddings).
+        heat: how many other prompts shared the cached beginning lately.
+        prompt: its chain, if it has one.
+        random: decides between the near-equal.
+    """
+    estimates = _estimates(candidates, prompt_tokens, heat)
+    if len(estimates) == 1:
+        return Choice(estimates[0], Reason.ONLY, estimates)
+    least = min(estimate.total_s for estimate in estimates)
+    near = [one for one in estimates if one.total_s <= least + max(NEAR_S, NEAR_SHARE * least)]
+    most_cached = max(one.cached_tokens for one in estimates)
+    if len(near) == 1:
+        chosen = near[0]
+    elif prompt is not None and not any(one.cached_tokens for one in near):
+        chosen = max(near, key=lambda one: _draw(prompt.anchor, one.name))
+    else:
+        chosen = random.choice(near)
+    return Choice(chosen, _reason(chosen, most_cached, len(near)), estimates)
+
+
+def _reason(chosen: Estimate, most_cached: float, near: int) -> Reason:
+    if most_cached and chosen.cached_tokens >= most_cached * 0.9:
+        return Reason.CACHE
+    if most_cached:
+        return Reason.SPREAD
+    return Reason.TIE if near > 1 else Reason.LOAD
+
+
+def _estimates(candidates: Sequence[Candidate], prompt_tokens: float, heat: float) -> tuple[Estimate, ...]:
+    mean_requests = _mean_requests(candidates)
+    slots = [one.slots for one in candidates if one.slots]
+    usual_slots = median(slots) if slots else 1
+    usual_prefill = _usual([one.prefill_rate for one in candidates], PREFILL_RATE)
+    usual_decode = _usual([one.decode_rate for one in candidates], DECODE_RATE)
+    most_cached = max(one.cached_tokens for one in candidates)
+    drafts = []
+    for one in candidates:
+        its_slots = one.slots or usual_slots
+        requests = one.confidence * one.requests + (1 - one.confidence) * max(mean_requests, one.requests)
+        drafts.append((one, its_slots, requests, requests >= its_slots - 1))
+    held = [crowded for one, _, _, crowded in drafts if most_cached and one.cached_tokens >= most_cached * 0.9]
+    spreads = bool(held) and all(held) and heat > 0
+    estimates = []
+    for one, its_slots, requests, _ in drafts:
+        uncached = max(0.0, prompt_tokens - one.cached_tokens)
+        counted = uncached
+        if spreads:
+            counted -= (most_cached - one.cached_tokens) * heat / (1 + heat)
+        wait_s = max(0.0, requests - its_slots + 1) * one.holding_s / its_slots
+        prefill_s = (counted + one.ahead_tokens) / (one.prefill_rate or usual_prefill)
+        sharing_s = SHARING * min(requests, its_slots - 1) * DECODE_TOKENS / (one.decode_rate or usual_decode)
+        total_s = wait_s + prefill_s + sharing_s
+        estimates.append(Estimate(one.name, wait_s, prefill_s, sharing_s, one.cached_tokens, uncached, total_s))
+    return tuple(estimates)
+
+
+def _mean_requests(candidates: Sequence[Candidate]) -> float:
+    weight = sum(one.confidence for one in candidates)
+    return sum(one.confidence * one.requests for one in candidates) / weight if weight else 0.0
+
+
+def _usual(rates: Sequence[float | None], otherwise: float) -> float:
+    known = [rate for rate in rates if rate]
+    return median(known) if known else otherwise
+
+
+def _draw(anchor: int, name: str) -> bytes:
+    """Return the lot of a server for a prompt (rendezvous hashing): alike in every process, even over servers."""
+    return blake2b(name.encode("utf-8", "surrogatepass"), key=anchor.to_bytes(8, "big"), digest_size=8).digest()

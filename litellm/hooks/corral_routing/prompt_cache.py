@@ -1,0 +1,162 @@
+"""What one server is believed to remember: the prompts it processed, least recently used first out.
+
+llama-server keeps whole prompts, in slots and in host memory (`--cache-ram`), and does not share a beginning between
+two of them; so a prompt is what is kept and forgotten here too, and counts with all its tokens. A prompt that goes on
+from one kept takes its place, as it does in its slot.
+
+How much a server holds is not told by it. The model starts from slots x context and learns from answers: a prompt
+that was believed kept and was processed anew had been pushed out by the tokens that came since.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from corral_routing.prompts import Prompt
+
+HOST_MEMORY_FACTOR = 3
+"""Tokens believed to lie in host memory for each token of context, until answers tell otherwise."""
+MOST_FACTOR = 32
+"""The same, however well it goes."""
+MISS = 0.25
+"""An answer with less of the expected tokens cached than this share found its prompt pushed out."""
+LEAST_EXPECTED = 128
+"""Tokens: of fewer, nothing is concluded."""
+
+
+class Match(NamedTuple):
+    """How much of a prompt is kept: the number of its nodes, their characters, tokens processed since it was used."""
+
+    depth: int
+    chars: int
+    distance: int
+
+
+NOTHING = Match(0, 0, 0)
+
+
+@dataclass(slots=True)
+class _Kept:
+    nodes: tuple[int, ...]
+    tokens: int
+    used: int  # the server's processed tokens when it was last used
+    answered: bool = False
+
+
+class PromptCache:
+    """One server's prompts. Bounded in tokens and in nodes; nothing here is text."""
+
+    def __init__(self, context_tokens: int, most_nodes: int) -> None:
+        """Start empty.
+
+        Args:
+            context_tokens: slots x context, what it holds at least.
+            most_nodes: how many digests are kept at most, however short the prompts.
+        """
+        self._least = context_tokens
+        self.budget = context_tokens * (1 + HOST_MEMORY_FACTOR)
+        self.tokens = 0
+        self._most_nodes = most_nodes
+        self._nodes = 0
+        self._processed = 0
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._prefixes: dict[int, list[int]] = {}  # node -> [prompts that pass through it, the last of them]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def nodes(self) -> int:
+        """Digests held, shared ones once."""
+        return len(self._prefixes)
+
+    def resize(self, context_tokens: int) -> None:
+        """Take note of another slots x context."""
+        if context_tokens != self._least:
+            self.budget = max(context_tokens, self.budget * context_tokens // self._least)
+            self._least = context_tokens
+            self._trim()
+
+    def clear(self) -> None:
+        """Forget all: the server was started anew."""
+        self._kept.clear()
+        self._prefixes.clear()
+        self.tokens = self._nodes = 0
+
+    def match(self, prompt: Prompt) -> Match:
+        """Return the longest beginning of a prompt that is kept."""
+        depth = 0
+        prefixes = self._prefixes
+        for node in prompt.nodes:
+            if node not in prefixes:
+                break
+            depth += 1
+        if not depth:
+            return NOTHING
+        node = prompt.nodes[depth - 1]
+        last = self._kept.get(prefixes[node][1])
+        distance = self._processed - last.used if last else 0
+        whole = self._kept.get(node)
+        if whole is not None and whole.answered and depth < len(prompt.nodes):
+            depth += 1  # the answer, sent back as the next message, was generated there
+        return Match(depth, prompt.chars[depth - 1], distance)
+
+    def add(self, prompt: Prompt, tokens: int) -> None:
+        """Note that the server processes a prompt of so many tokens now."""
+        nodes, kept = prompt.nodes, self._kept
+        for node in reversed(nodes):
+            if node in kept:
+                self._drop(node)
+                break
+        leaf = nodes[-1]
+        self._processed += tokens
+        kept[leaf] = _Kept(nodes, tokens, self._processed)
+        self.tokens += tokens
+        self._nodes += len(nodes)
+        for node in nodes:
+            entry = self._prefixes.get(node)
+            if entry is None:
+                self._prefixes[node] = [1, leaf]
+            else:
+                entry[0] += 1
+                entry[1] = leaf
+        self._trim()
+
+    def answered(self, prompt: Prompt, tokens: int) -> None:
+        """Note the tokens that a prompt and its answer have, now that it was answered."""
+        kept = self._kept.get(prompt.nodes[-1])
+        if kept is not None:
+            self.tokens += tokens - kept.tokens
+            self._processed += max(0, tokens - kept.tokens)
+            kept.tokens, kept.answered = tokens, True
+            self._trim()
+
+    def forget(self, prompt: Prompt) -> None:
+        """Note that a prompt was not processed after all."""
+        if prompt.nodes[-1] in self._kept:
+            self._drop(prompt.nodes[-1])
+
+    def learn(self, expected_tokens: int, found_tokens: int, distance: int) -> None:
+        """Correct the budget by what an answer found cached, `distance` tokens after it was believed put there."""
+        if expected_tokens < LEAST_EXPECTED:
+            return
+        if found_tokens < MISS * expected_tokens:
+            if self._least < distance < self.budget:
+                self.budget = max(self._least, distance * 9 // 10)
+                self._trim()
+        elif distance > self.budget * 8 // 10:
+            self.budget = min(self.budget * 21 // 20, self._least * MOST_FACTOR)
+
+    def _drop(self, leaf: int) -> None:
+        kept = self._kept.pop(leaf)
+        self.tokens -= kept.tokens
+        self._nodes -= len(kept.nodes)
+        for node in kept.nodes:
+            entry = self._prefixes[node]
+            entry[0] -= 1
+            if not entry[0]:
+                del self._prefixes[node]
+
+    def _trim(self) -> None:
+        while len(self._kept) > 1 and (self.tokens > self.budget or self._nodes > self._most_nodes):
+            self._drop(next(iter(self._kept)))

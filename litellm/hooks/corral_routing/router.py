@@ -1,0 +1,234 @@
+"""The router: takes what is reported and answered, and says for each request where it goes.
+
+Knows nothing of LiteLLM and of networks; the clock is passed in. The hook drives it, and so does the simulator
+(load-tests/routing_sim).
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from corral_routing.choice import Candidate, Choice, choose
+from corral_routing.prompt_cache import NOTHING, Match, PromptCache
+from corral_routing.prompts import Prompt
+from corral_routing.reports import Load, Status
+from corral_routing.servers import Server, Standing
+
+MOST_NODES = 100_000
+"""Digests kept for all servers together, about 25 MB."""
+MOST_PICKS = 20_000
+MOST_HEAT = 4096
+HEAT_HALVES_S = 30.0
+CHARS_PER_TOKEN = 4.0
+CONTEXT_TOKENS = 8192
+"""slots x context of a server that has not told."""
+SMOOTHING = 0.1
+
+
+class FullError(Exception):
+    """All servers would refuse the request; a place is likely free in `retry_after_s`."""
+
+    def __init__(self, servers: int, retry_after_s: int) -> None:
+        super().__init__(f"all {servers} servers are full")
+        self.servers = servers
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer cost; None is what it did not tell."""
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    answer_tokens: int | None = None
+    first_token_s: float | None = None
+    held_s: float | None = None
+
+
+@dataclass(slots=True)
+class Pick:
+    """A request under way."""
+
+    server: str
+    at: float
+    choice: Choice
+    prompt: Prompt | None
+    expected_cached: float
+    distance: int
+    first_token_s: float | None = None
+
+
+class Router:
+    """All that one process believes of the servers, and its choices."""
+
+    def __init__(self, random: Random) -> None:
+        self.servers: dict[str, Server] = {}
+        self.caches: dict[str, PromptCache] = {}
+        self.picks: OrderedDict[str, Pick] = OrderedDict()
+        self.chars_per_token = CHARS_PER_TOKEN
+        self._random = random
+        self._heat: OrderedDict[int, tuple[float, float]] = OrderedDict()
+
+    def server(self, name: str) -> Server:
+        """Return the state of a server, new if it was not known."""
+        if name not in self.servers:
+            self.servers[name] = Server(name)
+            most = max(1000, MOST_NODES // len(self.servers))
+            self.caches[name] = PromptCache(CONTEXT_TOKENS, most)
+        return self.servers[name]
+
+    def keep(self, names: set[str]) -> None:
+        """Forget the servers that are not among these."""
+        for name in self.servers.keys() - names:
+            del self.servers[name], self.caches[name]
+
+    def pick(self, call: str, names: Sequence[str], prompt: Prompt | None, now: float) -> Choice | None:
+        """Choose a server for a request and note that it goes there; None if none can take it, and any may be tried.
+
+        Args:
+            call: names the request; a further pick for it replaces the one before.
+            names: the servers that could serve it.
+            prompt: its chain; None where servers remember nothing (embeddings, reranking, transcription).
+            now: the clock.
+
+        Raises:
+            FullError: Each server that could serve it is known to be full.
+        """
+        able = self._able(names, now)
+        if not able:
+            return None
+        rooms = [server for server in able if not server.is_full(now)]
+        if not rooms:
+            raise FullError(len(able), self._retry_after_s(able))
+        matches = {server.name: self._match(server.name, prompt) for server in rooms}
+        tokens = prompt.chars[-1] / self.chars_per_token if prompt else 0.0
+        heat = self._heated(prompt, max(match.depth for match in matches.values()), now) if prompt else 0.0
+        candidates = [self._candidate(server, matches[server.name], now) for server in rooms]
+        choice = choose(candidates, tokens, heat, prompt, self._random)
+        self._note(call, choice, prompt, matches[choice.chosen.name], now)
+        return choice
+
+    def heard(self, name: str, prompt: Prompt, now: float) -> None:
+        """Take from another worker that it sends a prompt to a server."""
+        if name not in self.caches:
+            return
+        cache = self.caches[name]
+        uncached = prompt.chars[-1] - cache.match(prompt).chars
+        self.servers[name].sent_by_other(now, uncached / self.chars_per_token)
+        tokens = round(prompt.chars[-1] / self.chars_per_token)
+        cache.add(prompt, tokens)
+        cache.answered(prompt, tokens)  # it will be, or be unheard
+
+    def unheard(self, name: str, prompt: Prompt) -> None:
+        """Take from another worker that a server did not process a prompt after all."""
+        if name in self.caches:
+            self.caches[name].forget(prompt)
+
+    def began(self, call: str, load: Load | None, now: float) -> None:
+        """Note that an answer began, with the load its headers told."""
+        pick = self.picks.get(call)
+        if pick is not None and pick.server in self.servers:
+            self.servers[pick.server].began(call, load, now)
+            if pick.first_token_s is None:
+                pick.first_token_s = now - pick.at
+
+    def ended(self, call: str, usage: Usage, now: float) -> Pick | None:
+        """Note that a request was answered; return its pick, if it was made here."""
+        pick = self.picks.pop(call, None)
+        if pick is None or pick.server not in self.servers:
+            return None
+        self.servers[pick.server].ended(call, now, usage.held_s)
+        if pick.prompt is not None and usage.prompt_tokens:
+            cache = self.caches[pick.server]
+            chars_per_token = pick.prompt.chars[-1] / usage.prompt_tokens
+            if 0.25 < chars_per_token < 16:
+                self.chars_per_token += SMOOTHING * (chars_per_token - self.chars_per_token)
+            cache.answered(pick.prompt, usage.prompt_tokens + (usage.answer_tokens or 0))
+            if usage.cached_tokens is not None:
+                cache.learn(round(pick.expected_cached), usage.cached_tokens, pick.distance)
+        return pick
+
+    def left(self, call: str) -> None:
+        """Note that a request is over by its sender's doing."""
+        pick = self.picks.pop(call, None)
+        if pick is not None and pick.server in self.servers:
+            self.servers[pick.server].left(call)
+
+    def failed(self, call: str, now: float, *, full: bool) -> Pick | None:
+        """Note that a server failed a request, or (`full`) had no room for it; return its pick, if it was made here."""
+        pick = self.picks.pop(call, None)
+        if pick is None or pick.server not in self.servers:
+            return None
+        server = self.servers[pick.server]
+        if pick.prompt is not None:
+            self.caches[pick.server].forget(pick.prompt)
+        if full:
+            server.refused(call, now)
+        else:
+            server.failed(call, now)
+        return pick
+
+    def reported(self, name: str, status: Status, asked: float, now: float) -> None:
+        """Take a server's `/status`, asked for at `asked`."""
+        server = self.server(name)
+        if server.reported(status, asked, now):
+            self.caches[name].clear()
+        self.caches[name].resize(status.load.slots * status.context)
+
+    def _able(self, names: Sequence[str], now: float) -> list[Server]:
+        able, recovering = [], []
+        for name in names:
+            server = self.server(name)
+            standing = server.standing(now)
+            if standing is Standing.RECOVERING:
+                recovering.append(server)
+            elif standing is not Standing.OUT:
+                able.append(server)
+        return able or recovering  # those hold a request until they are back
+
+    def _candidate(self, server: Server, match: Match, now: float) -> Candidate:
+        status = server.status
+        return Candidate(
+            name=server.name,
+            requests=server.requests(),
+            confidence=server.confidence(now),
+            slots=server.load.slots if server.load else 0,
+            holding_s=server.holding_s,
+            prefill_rate=status.prefill_rate if status else None,
+            decode_rate=status.decode_rate if status else None,
+            ahead_tokens=server.prefill_ahead(now),
+            cached_tokens=match.chars / self.chars_per_token,
+        )
+
+    def _match(self, name: str, prompt: Prompt | None) -> Match:
+        return self.caches[name].match(prompt) if prompt else NOTHING
+
+    def _note(self, call: str, choice: Choice, prompt: Prompt | None, match: Match, now: float) -> None:
+        before = self.picks.pop(call, None)
+        if before is not None and before.server in self.servers:
+            self.servers[before.server].left(call)
+        name = choice.chosen.name
+        self.servers[name].sent(call, now, choice.chosen.uncached_tokens)
+        if prompt is not None:
+            self.caches[name].add(prompt, round(prompt.chars[-1] / self.chars_per_token))
+        self.picks[call] = Pick(name, now, choice, prompt, choice.chosen.cached_tokens, match.distance)
+        while len(self.picks) > MOST_PICKS:
+            self.picks.popitem(last=False)
+
+    def _heated(self, prompt: Prompt, depth: int, now: float) -> float:
+        """Return how many prompts lately shared the cached beginning of this one, and count this one."""
+        heat = 0.0
+        node = prompt.nodes[min(depth, len(prompt.nodes)) - 1] if depth else prompt.nodes[0]
+        if node in self._heat:
+            count, at = self._heat.pop(node)
+            heat = count * math.exp2(-max(0.0, now - at) / HEAT_HALVES_S)
+        self._heat[node] = (heat + 1, now)
+        while len(self._heat) > MOST_HEAT:
+            self._heat.popitem(last=False)
+        return heat
+
+    def _retry_after_s(self, servers: Sequence[Server]) -> int:
+        waits = [server.holding_s / (server.load.slots if server.load else 1) for server in servers]
+        return max(1, min(60, math.ceil(min(waits))))

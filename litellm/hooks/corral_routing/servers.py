@@ -1,0 +1,264 @@
+"""What is known of one server: what it reported, what was sent to it since, and how much of that still holds.
+
+Times are seconds of one clock that does not go back (`time.monotonic`), given with each call; a simulator gives its
+own. Nothing here asks anybody: reports come from the poller and from the headers of answers.
+
+| told by                        | standing                                                                 |
+|--------------------------------|--------------------------------------------------------------------------|
+| nobody yet, or long ago        | unknown: takes work as an average server would                           |
+| /status: ready                 | ready                                                                    |
+| /status: any other state       | out, `recovering` where it holds requests until it is back               |
+| no connection, or 2 polls late | out                                                                      |
+| /status: 404                   | foreign: no gpu-server; only what was sent to it is known                |
+| /status that cannot be true    | unknown                                                                  |
+| a request failed for it        | out until a /status asked for after that says ready, and a wait is over  |
+
+The wait begins with the second failure in a row and doubles with each, up to half a minute: a server that answers
+/status but no requests gets one request at the end of each. A restart ends it.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+from corral_routing.reports import Load, Status
+
+FRESH_S = 2.0
+"""Up to this age a report is taken as it is."""
+FULL_S = 1.0
+"""Up to this age a report that a server is full is taken as one."""
+STALE_S = 8.0
+"""From this age on it says nothing; between, ever less."""
+IN_TRANSIT_S = 0.05
+"""A request sent less than this before a report was made may not have been counted by it."""
+LATE_POLLS = 2
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 30.0
+FORGET_FLIGHT_S = 3600.0
+MOST_FLIGHTS = 10_000
+HOLDING_S = 4.0
+"""How long a request holds its slot, until answers tell."""
+PREFILL_RATE = 300.0
+"""Prompt tokens/s, until one is measured."""
+SMOOTHING = 0.1
+"""The weight of a new answer in the mean of the times."""
+RECOVERING = frozenset({"starting", "restarting"})
+
+
+class Standing(Enum):
+    """Whether a server may be given work."""
+
+    READY = "ready"
+    UNKNOWN = "unknown"
+    FOREIGN = "foreign"
+    RECOVERING = "recovering"
+    OUT = "out"
+
+
+@dataclass(slots=True)
+class Flight:
+    """A request sent to a server that is not known to have ended."""
+
+    sent: float
+    began: bool = False
+
+
+class Server:
+    """One server's state, in this process's eyes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.status: Status | None = None
+        self.status_at = -STALE_S
+        self.load: Load | None = None
+        self.load_at = -STALE_S
+        self.reason = "not heard of yet"
+        self.holding_s = HOLDING_S
+        self.flights: dict[str, Flight] = {}
+        self.failures = 0
+        """In a row."""
+        self._standing = Standing.UNKNOWN
+        self._ended_since = 0
+        self._ahead = 0.0
+        self._ahead_at = 0.0
+        self._unread = 0
+        self._others: deque[float] = deque(maxlen=MOST_FLIGHTS)
+        self._late = 0
+        self._failed_at = -LONGEST_WAIT_S
+        self._barred_until = -LONGEST_WAIT_S
+
+    def standing(self, now: float) -> Standing:
+        """Return whether it may be given work now."""
+        if self._standing in (Standing.OUT, Standing.RECOVERING):
+            return self._standing
+        if now < self._barred_until:
+            return Standing.OUT
+        if self._standing is Standing.READY and now - max(self.status_at, self.load_at) > STALE_S:
+            return Standing.UNKNOWN
+        return self._standing
+
+    def age_s(self, now: float) -> float:
+        """Return how old its last report is."""
+        return max(0.0, now - self.load_at)
+
+    def confidence(self, now: float) -> float:
+        """Return how much its last report still says, 1 for all to 0 for nothing."""
+        if self.load is None:
+            return 0.0
+        if now - self.load_at <= FRESH_S:
+            return 1.0
+        return min(1.0, max(0.0, (STALE_S - self.age_s(now)) / (STALE_S - FRESH_S)))
+
+    def requests(self) -> int:
+        """Return how many requests it has: those reported, less those that ended since, and those sent since."""
+        counted = self.load_at - IN_TRANSIT_S
+        sent_since = self._sent_after(counted) if self.flights else 0
+        if self._others:
+            sent_since += sum(1 for sent in self._others if sent > counted)
+        if self.load is None:
+            return sent_since
+        return max(0, self.load.busy + self.load.queued - self._ended_since) + sent_since
+
+    def prefill_ahead(self, now: float) -> float:
+        """Return the tokens that it still has to read of prompts that the gate sent, at the speed it measured."""
+        if not self._unread and not self._others:
+            return 0.0
+        rate = (self.status.prefill_rate if self.status else None) or PREFILL_RATE
+        return max(0.0, self._ahead - max(0.0, now - self._ahead_at) * rate)
+
+    def is_full(self, now: float) -> bool:
+        """Return whether it would refuse a request now. In doubt it would not: to be wrong costs one more try."""
+        status, load = self.status, self.load
+        if status is None or load is None or self.age_s(now) > FULL_S:
+            return False
+        certain = load.busy + load.queued - self._ended_since + self._sent_after(self.load_at)
+        return certain >= load.slots + status.max_queue
+
+    def sent(self, call: str, now: float, uncached_tokens: float) -> None:
+        """Note a request sent to it."""
+        self._ahead, self._ahead_at = self.prefill_ahead(now) + uncached_tokens, now
+        self._unread += 1
+        self.flights[call] = Flight(now)
+        while len(self.flights) > MOST_FLIGHTS or now - next(iter(self.flights.values())).sent > FORGET_FLIGHT_S:
+            self._read(self.flights.pop(next(iter(self.flights))))
+
+    def sent_by_other(self, now: float, uncached_tokens: float) -> None:
+        """Note a request that another worker sent to it; it counts until the next report, which has it."""
+        self._ahead, self._ahead_at = self.prefill_ahead(now) + uncached_tokens, now
+        self._others.append(now)
+
+    def began(self, call: str, load: Load | None, now: float) -> None:
+        """Note that the answer to a request began, with what its headers said; they count this request."""
+        flight = self.flights.get(call)
+        if flight is not None:
+            self._read(flight)
+        if load is not None:
+            self._take(load, now)
+            if flight is not None:
+                flight.sent = min(flight.sent, now - 2 * IN_TRANSIT_S)  # it is in that report
+
+    def ended(self, call: str, now: float, held_s: float | None = None) -> None:
+        """Note that a request was answered to its end; it held a slot for `held_s`."""
+        self._leave(call)
+        self.failures = 0
+        if held_s is not None and 0 < held_s < FORGET_FLIGHT_S:
+            self.holding_s += SMOOTHING * (held_s - self.holding_s)
+
+    def left(self, call: str) -> None:
+        """Note that a request is over, whatever became of it."""
+        self._leave(call)
+
+    def refused(self, call: str, now: float) -> None:
+        """Note that it had no room for a request: until the next report it is taken to be full."""
+        self._leave(call)
+        if self.status is not None:
+            slots = self.status.load.slots
+            self._take(Load(busy=slots, queued=self.status.max_queue, slots=slots), now)
+
+    def failed(self, call: str, now: float) -> None:
+        """Note that it failed a request, by its own fault; those it had when it failed one count once."""
+        flight = self.flights.get(call)
+        self._leave(call)
+        if flight is None or flight.sent > self._failed_at:
+            self.failures += 1
+        self._failed_at = now
+        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self.failures - 2, 8)) if self.failures > 1 else 0.0
+        self._barred_until = now + wait_s
+        self._standing = Standing.OUT
+        self.reason = f"failed {self.failures} times in a row"
+
+    def reported(self, status: Status, asked: float, now: float) -> bool:
+        """Take a `/status` asked for at `asked`; return whether llama-server was started anew since the last."""
+        before, self.status = self.status, status
+        anew = before is not None and before.generation != status.generation
+        self.status_at = now
+        self._late = 0
+        self._take(status.load, asked)
+        if anew or status.state != "ready":
+            self._excuse(now)
+        if status.state == "ready":
+            if asked >= self._failed_at and now >= self._barred_until:
+                self._standing, self.reason = Standing.READY, "ready"
+        else:
+            self._standing = Standing.RECOVERING if status.state in RECOVERING else Standing.OUT
+            self.reason = f"says it is {status.state}"
+        return anew
+
+    def unreachable(self, reason: str, now: float) -> None:
+        """Note that nothing listens there."""
+        self._excuse(now)
+        self._standing, self.reason = Standing.OUT, reason
+
+    def late(self, reason: str) -> None:
+        """Note that a `/status` did not come in time."""
+        self._late += 1
+        if self._late >= LATE_POLLS:
+            self._standing, self.reason = Standing.OUT, reason
+
+    def garbled(self, reason: str, now: float) -> None:
+        """Note that its `/status` cannot be true, or is kept from us: nothing is known of it."""
+        self._late = 0
+        self.load = None
+        if now >= self._barred_until:
+            self._standing, self.reason = Standing.UNKNOWN, reason
+
+    def foreign(self, now: float) -> None:
+        """Note that it has no `/status`."""
+        self._late = 0
+        if now >= self._barred_until:
+            self._standing, self.reason = Standing.FOREIGN, "has no /status: no gpu-server"
+
+    def _excuse(self, now: float) -> None:
+        """Forget what failed: a restart explains it, and what comes back is another llama-server."""
+        self.failures = 0
+        self._barred_until = min(self._barred_until, now)
+
+    def _take(self, load: Load, at: float) -> None:
+        if at < self.load_at:
+            return  # overtaken by a later one
+        self.load, self.load_at = load, at
+        self._ended_since = 0
+        while self._others and self._others[0] <= at - IN_TRANSIT_S:
+            self._others.popleft()
+
+    def _leave(self, call: str) -> None:
+        flight = self.flights.pop(call, None)
+        if flight is None:
+            return
+        self._read(flight)
+        if flight.sent <= self.load_at - IN_TRANSIT_S:
+            self._ended_since += 1
+
+    def _read(self, flight: Flight) -> None:
+        """Note that a request's prompt has been read, or need not be any more."""
+        if not flight.began:
+            flight.began = True
+            self._unread -= 1
+
+    def _sent_after(self, at: float) -> int:
+        count = 0
+        for flight in reversed(self.flights.values()):
+            if flight.sent <= at:
+                break
+            count += 1
+        return count

@@ -1,0 +1,63 @@
+"""Compare ways to choose servers on simulated farms, the same requests for each, and print a table."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from routing_sim.experiment import POLICIES, WORKLOADS, run
+from routing_sim.server import Card
+
+HEAD = (
+    "workload",
+    "policy",
+    "TTFT median",
+    "p95",
+    "p99",
+    "cached of best",
+    "prefill work",
+    "uneven",
+    "refused",
+    "failed",
+)
+
+
+def main() -> None:
+    """Run all workloads under all policies, the same requests for each."""
+    parser = argparse.ArgumentParser(prog="routing_sim", description=__doc__)
+    parser.add_argument("--servers", type=int, nargs="+", default=[8], help="sizes of farms")
+    parser.add_argument("--seconds", type=float, default=3600, help="simulated time of each run")
+    parser.add_argument("--workers", type=int, default=2, help="LiteLLM's processes")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kept", type=int, default=100_000, help="tokens a server keeps besides its slots")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    given = parser.parse_args()
+    card = Card(tokens_kept=given.kept)
+    rows = []
+    for servers in given.servers:
+        print(f"\n{servers} servers, {given.workers} workers, {given.seconds:g} s, seed {given.seed}\n")
+        print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
+        for workload in WORKLOADS:
+            got = {
+                policy: run(
+                    workload, policy, servers, seed=given.seed, until=given.seconds, workers=given.workers, card=card
+                )
+                for policy in POLICIES
+            }
+            base = got["least-busy"]
+            for policy, one in got.items():
+                rows.append({"servers": servers, "workload": workload.name, "policy": policy, **asdict(one)})
+                figures = (
+                    f"{one.ttft_median_s:.2f} s", f"{one.ttft_p95_s:.2f} s", f"{one.ttft_p99_s:.2f} s",
+                    f"{one.cached_of_best:.0%}" if one.cached_of_best else "-",
+                    f"{one.prefilled_tokens / base.prefilled_tokens:.2f}", f"{one.uneven:.0%}",
+                    f"{one.utilisation:.0%}",
+                    str(one.refused), str(one.failed),
+                )  # fmt: skip
+                print(f"| {workload.name} | {policy} | {' | '.join(figures)} |", flush=True)
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""One run: a farm, a policy and a workload; and what came of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from statistics import quantiles
+
+from routing_sim import workloads
+from routing_sim.clock import Clock
+from routing_sim.gate import Gate
+from routing_sim.policies import LeastBusy, Ours, Policy, RoundRobin, Shuffle
+from routing_sim.server import Card, Request, SimulatedServer
+
+AFTER_S = 600.0
+"""Time for what is under way at the end."""
+POLICIES = ("simple-shuffle", "round-robin", "least-busy", "corral")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What clients do. Intervals are seconds a chat or prompt for one server; more servers get as much more."""
+
+    name: str
+    chat_each_s: float | None = None
+    prompt_each_s: float | None = None
+    burst: int = 1
+    speeds: tuple[float, ...] = (1.0,)
+    lost_at: float | None = None
+
+
+WORKLOADS = (
+    Workload("chats", chat_each_s=90),
+    Workload("one-shot prompts", prompt_each_s=6),
+    Workload("bursts of 16", prompt_each_s=8, burst=16),
+    Workload("chats and prompts", chat_each_s=150, prompt_each_s=15),
+    Workload("uneven servers, nearly full", prompt_each_s=1.15, speeds=(1.0, 2.0, 4.0)),
+    Workload("chats, a server lost for 60 s", chat_each_s=90, lost_at=600),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Seconds and shares. `cached_of_best` is the cached tokens' share of those a cache without end would give."""
+
+    ttft_median_s: float
+    ttft_p95_s: float
+    ttft_p99_s: float
+    cached_of_best: float
+    prefilled_tokens: int
+    answered: int
+    refused: int
+    failed: int
+    uneven: float
+    """The largest distance of a server's share of requests from its share of the farm's speed, of the latter."""
+    utilisation: float
+
+
+def run(workload: Workload, policy: str, servers: int, *, seed: int, until: float, workers: int, card: Card) -> Outcome:
+    """Simulate a farm of so many servers for `until` seconds."""
+    clock, random = Clock(), Random(seed)
+    speeds = [workload.speeds[number % len(workload.speeds)] for number in range(servers)]
+    farm = [SimulatedServer(f"chat-{n + 1}", card, clock, speed) for n, speed in enumerate(speeds)]
+    gate = Gate(_policy(policy, workers, farm, clock, seed), farm, clock, Random(seed + 1), workers)
+    best = _Best()
+
+    def send(request: Request) -> None:
+        best.see(request)
+        gate.send(request)
+
+    if workload.chat_each_s:
+        each_s = workload.chat_each_s / servers
+        workloads.chats(clock, Random(random.random()), send, each_s=each_s, until=until)
+    if workload.prompt_each_s:
+        each_s = workload.prompt_each_s / servers
+        workloads.one_shots(clock, Random(random.random()), send, each_s=each_s, until=until, burst=workload.burst)
+    if workload.lost_at is not None:
+        clock.at(workload.lost_at, lambda: max(farm, key=lambda server: server.served).fail(60))
+    clock.run(until + AFTER_S)
+    return _outcome(gate, farm, best, speeds, until)
+
+
+def _policy(name: str, workers: int, farm: Sequence[SimulatedServer], clock: Clock, seed: int) -> Policy:
+    made: dict[str, Callable[[], Policy]] = {
+        "simple-shuffle": lambda: Shuffle(Random(seed + 2)),
+        "round-robin": lambda: RoundRobin(workers),
+        "least-busy": lambda: LeastBusy(workers),
+        "corral": lambda: Ours(workers, farm, clock, Random(seed + 2)),
+    }
+    return made[name]()
+
+
+class _Best:
+    """A cache without end that all servers share."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self.cached = 0
+
+    def see(self, request: Request) -> None:
+        cached = 0
+        for node, tokens in zip(request.prompt.nodes, request.tokens, strict=True):
+            if node not in self._seen:
+                break
+            cached = tokens
+        answered = next((n for n, tokens in enumerate(request.tokens) if tokens == cached), 0) + 1
+        if 1 < answered < len(request.tokens) - 1:
+            cached = request.tokens[answered]  # the answer was generated there too
+        self.cached += cached
+        self._seen.update(request.prompt.nodes)
+
+
+def _outcome(
+    gate: Gate, farm: Sequence[SimulatedServer], best: _Best, speeds: Sequence[float], until: float
+) -> Outcome:
+    waits = [one.first_token - one.arrived for one in gate.answered if one.first_token is not None]
+    cuts = quantiles(waits, n=100)
+    picks = sum(gate.picks.values())
+    shares = [gate.picks[server.name] / picks for server in farm]
+    fair = [speed / sum(speeds) for speed in speeds]
+    return Outcome(
+        ttft_median_s=cuts[49],
+        ttft_p95_s=cuts[94],
+        ttft_p99_s=cuts[98],
+        cached_of_best=sum(one.cached for one in gate.answered) / best.cached if best.cached else 0.0,
+        prefilled_tokens=sum(server.prefilled_tokens for server in farm),
+        answered=len(gate.answered),
+        refused=gate.refused,
+        failed=gate.failed,
+        uneven=max(abs(share - its) / its for share, its in zip(shares, fair, strict=True)),
+        utilisation=sum(s.prefilled_tokens / (s.card.prefill_rate * s.speed) for s in farm) / (until * len(farm)),
+    )

@@ -1,0 +1,141 @@
+"""Who chooses: LiteLLM's simple-shuffle, its least-busy, round robin, and the routing hook's own router.
+
+A gate has several workers. Least-busy counts in each by itself, and ties go to the first in the list, as LiteLLM
+1.106.2 does without Redis; the hook's workers tell one another what they picked.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from random import Random
+from typing import Protocol
+
+from corral_routing.router import FullError, Router, Usage
+from routing_sim.clock import Clock
+from routing_sim.server import Request, SimulatedServer
+
+POLL_S = 0.6
+"""As often as the hook's poller asks silent servers."""
+
+
+class Policy(Protocol):
+    """What the gate asks and tells."""
+
+    def pick(self, call: str, worker: int, request: Request, able: Sequence[str]) -> str | None:
+        """Return a server; None: refuse."""
+
+    def began(self, call: str, worker: int, server: SimulatedServer) -> None:
+        """An answer began."""
+
+    def ended(self, call: str, worker: int, request: Request, now: float) -> None:
+        """An answer ended."""
+
+    def failed(self, call: str, worker: int, server: str, why: str, now: float) -> None:
+        """A try failed: `full` or `down`."""
+
+
+class Unaware:
+    """What the baselines do with news: nothing."""
+
+    def began(self, call: str, worker: int, server: SimulatedServer) -> None:
+        """See `Policy`."""
+
+    def ended(self, call: str, worker: int, request: Request, now: float) -> None:
+        """See `Policy`."""
+
+    def failed(self, call: str, worker: int, server: str, why: str, now: float) -> None:
+        """See `Policy`."""
+
+
+class Shuffle(Unaware):
+    """One of them, by chance."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def pick(self, call: str, worker: int, request: Request, able: Sequence[str]) -> str | None:
+        """See `Policy`."""
+        return self._random.choice(able)
+
+
+class RoundRobin(Unaware):
+    """One after another, in each worker."""
+
+    def __init__(self, workers: int) -> None:
+        self._turns = [itertools.count() for _ in range(workers)]
+
+    def pick(self, call: str, worker: int, request: Request, able: Sequence[str]) -> str | None:
+        """See `Policy`."""
+        return able[next(self._turns[worker]) % len(able)]
+
+
+class LeastBusy(Unaware):
+    """The one with the fewest requests of this worker; the first of them."""
+
+    def __init__(self, workers: int) -> None:
+        self._counts: list[Counter[str]] = [Counter() for _ in range(workers)]
+
+    def pick(self, call: str, worker: int, request: Request, able: Sequence[str]) -> str | None:
+        """See `Policy`."""
+        counts = self._counts[worker]
+        server = min(able, key=lambda name: counts[name])
+        counts[server] += 1
+        return server
+
+    def ended(self, call: str, worker: int, request: Request, now: float) -> None:
+        """See `Policy`."""
+        self._counts[worker][request.server] -= 1
+
+    def failed(self, call: str, worker: int, server: str, why: str, now: float) -> None:
+        """See `Policy`."""
+        self._counts[worker][server] -= 1
+
+
+class Ours:
+    """The hook's router, one for each worker, with polls as often as it sends them."""
+
+    def __init__(self, workers: int, servers: Sequence[SimulatedServer], clock: Clock, random: Random) -> None:
+        self._routers = [Router(Random(random.random())) for _ in range(workers)]
+        self._servers = servers
+        self._clock = clock
+        self._random = random
+        for router in self._routers:
+            for server in servers:
+                clock.after(random.uniform(0, POLL_S), partial(self._poll, router, server))
+
+    def pick(self, call: str, worker: int, request: Request, able: Sequence[str]) -> str | None:
+        """See `Policy`."""
+        try:
+            choice = self._routers[worker].pick(call, able, request.prompt, self._clock.now)
+        except FullError:
+            return None
+        if choice is None:
+            return able[0]
+        for number, router in enumerate(self._routers):
+            if number != worker:
+                router.heard(choice.chosen.name, request.prompt, self._clock.now)
+        return choice.chosen.name
+
+    def began(self, call: str, worker: int, server: SimulatedServer) -> None:
+        """See `Policy`."""
+        self._routers[worker].began(call, server.load, self._clock.now)
+
+    def ended(self, call: str, worker: int, request: Request, now: float) -> None:
+        """See `Policy`."""
+        first_s = None if request.first_token is None else request.first_token - request.arrived
+        usage = Usage(request.tokens[-1], request.cached, request.answer_tokens, first_s, now - request.arrived)
+        self._routers[worker].ended(call, usage, now)
+
+    def failed(self, call: str, worker: int, server: str, why: str, now: float) -> None:
+        """See `Policy`."""
+        pick = self._routers[worker].failed(call, now, full=why == "full")
+        if pick is not None and pick.prompt is not None:
+            for number, router in enumerate(self._routers):
+                if number != worker:
+                    router.unheard(server, pick.prompt)
+
+    def _poll(self, router: Router, server: SimulatedServer) -> None:
+        now = self._clock.now
+        router.reported(server.name, server.status(), now, now)
+        self._clock.after(POLL_S * self._random.uniform(0.8, 1.2), partial(self._poll, router, server))

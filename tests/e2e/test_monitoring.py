@@ -1,0 +1,271 @@
+"""Every expression of rules and dashboards, asked of a real Prometheus that watches a real farm at work.
+
+The farm is the one-machine farm, started by `corral up` and watched by `corral monitoring`. It has no GPU, so the
+card's series come from the gpu-server's own exporter, given a sample such as NVML gives; all else is measured.
+"""
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import openai
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from corral.monitoring.catalogue import needs_gpu
+from corral.render.gate_metrics import SETTINGS
+from corral_dashboards.all import DASHBOARDS
+from gpu_server.gpu import MEANINGS, GpuMonitor, Sample, Xid
+from support.farm import CHECKOUT, LAPTOP, Farm, farm_in
+from support.promql import Prometheus, unknown
+from support.tools import tool
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.e2e
+
+RULES = CHECKOUT / "monitoring" / "prometheus" / "rules"
+UUID = "GPU-5d2b7a10-0c3e-4b1d-9d6e-1f2a3b4c5d6e"
+CARD_LABELS = {"server": "chat-1", "host": "here", "model": "chat", "mode": "chat"}
+
+# What has no series while all is well, and the labels that it gets then: as the gate's settings and the alerts say.
+(_COOLED,) = (
+    group["include_labels"]
+    for group in SETTINGS["prometheus_metrics_config"]
+    if "litellm_deployment_cooled_down" in group["metrics"]
+)
+assert _COOLED == ["model_id"], "see the relabelling in corral/render/prometheus.py"
+RARE = {
+    "litellm_deployment_cooled_down_total": {"server", "job", "instance", "host"},
+    "litellm_deployment_failure_responses_total": {"server"},  # none, where the gate itself refuses
+    "ALERTS": {"host", "server", "model", "gpu"},
+}
+
+
+@dataclass
+class Watched:
+    """A farm at work, and the Prometheus that watches it."""
+
+    farm: Farm
+    prometheus: Prometheus
+    empty_without_card: set[str]
+
+
+def card() -> bytes:
+    """Return a card's series, as the gpu-server's exporter writes them."""
+    readings = {
+        "gpu_utilization_ratio": 0.75, "gpu_memory_utilization_ratio": 0.2, "gpu_memory_used_bytes": 6.1e9,
+        "gpu_memory_total_bytes": 8.5e9, "gpu_power_watts": 82.5, "gpu_power_limit_watts": 90.0,
+        "gpu_temperature_celsius": 63.0, "gpu_pcie_link_generation": 1.0, "gpu_pcie_link_width": 4.0,
+    }  # fmt: skip
+    assert set(readings) == set(MEANINGS), "the exporter knows other readings"
+    monitor = GpuMonitor(None, lambda _cause: None)
+    monitor.samples = [
+        Sample(
+            UUID, "P104-100", readings, {"sm": 1.733e9, "memory": 5.005e9}, {"sw_power_cap": True, "hw_thermal": False},
+            {"corrected": 0.0, "uncorrected": 0.0},
+        )
+    ]  # fmt: skip
+    monitor.xids[Xid(UUID, 79)] = 1
+    registry = CollectorRegistry()
+    registry.register(monitor)
+    # what rules/farm.yml would promise of a farm file with a card in it
+    Gauge("corral_server_gpu", "", registry=registry).set(1)
+    Gauge("corral_server_power_limit_watts", "", registry=registry).set(90)
+    return generate_latest(registry)
+
+
+@pytest.fixture(scope="module")
+def card_exporter() -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(card())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, card_exporter: str) -> Iterator[Watched]:
+    for name in (("prometheus",), ("prometheus-alertmanager", "alertmanager"), ("prometheus-node-exporter",)):
+        tool(*name)
+    folder = tmp_path_factory.mktemp("watched")
+    file = folder / "corral.yaml"
+    text = LAPTOP.read_text()
+    assert "monitoring: {}" in text
+    file.write_text(text.replace("monitoring: {}", "monitoring: {scrape_interval_s: 1}"))
+    with farm_in(folder / "state") as farm:
+        farm.environment["CORRAL_FILE"] = str(file)
+        farm.up()
+        farm.corral("monitoring", timeout_s=120)
+        prometheus = Prometheus(f"http://127.0.0.1:{farm.part('prometheus')['port']}")
+        wait_until(lambda: prometheus.query("litellm_in_flight_requests"), 20, "a first look at the gate")
+        work(farm)
+        wait_until(lambda: settled(prometheus, OF_ALL), 60, "rules over all of it")
+        empty = {name for name, expr in {**PANELS, **RECORDED}.items() if not has_data(prometheus, expr)}
+        add_target(farm.state, card_exporter)
+        wait_until(lambda: settled(prometheus, OF_CARDS), 60, "rules over the card")
+        yield Watched(farm, prometheus, empty)
+        prometheus.close()
+
+
+def add_target(state: Path, address: str) -> None:
+    file = state / "monitoring" / "targets" / "gpu-servers.yml"
+    groups = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump([*groups, {"targets": [address], "labels": {**CARD_LABELS}}]))
+
+
+def work(farm: Farm) -> None:
+    """Have each part do a little of all that it can, over a few scrapes."""
+    key = farm.new_key("--alias", "watched", "--budget", "5")
+    client = farm.client(key)
+    for turn in range(4):
+        for _ in client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": f"Count to {turn}."}], max_tokens=8, stream=True
+        ):
+            pass
+        client.embeddings.create(model="embed", input="one")
+        with pytest.raises(openai.APIStatusError):
+            client.chat.completions.create(model="no-such-model", messages=[{"role": "user", "content": "?"}])
+
+
+OF_ALL = (
+    "corral:model_ttft_seconds:p95_5m >= 0", "corral:key_tokens:rate5m > 0", "corral:gate_duration_seconds:p95_5m >= 0",
+    "corral:key_budget_used:ratio", "pg_up == 1", "corral:key_spend_dollars:rate1h > 0",
+)  # fmt: skip
+OF_CARDS = ("corral:gpu_tokens_out:rate5m > 0", "corral:model_energy_joules_per_1000_tokens:rate5m > 0")
+
+
+def settled(prometheus: Prometheus, expressions: tuple[str, ...]) -> bool:
+    return all(map(prometheus.query, expressions))
+
+
+def rules(file: str, kind: str) -> dict[str, str]:
+    groups = yaml.safe_load((RULES / file).read_text())["groups"]
+    return {rule[kind]: rule["expr"] for group in groups for rule in group["rules"]}
+
+
+RECORDED, ALERTS = rules("recording.yml", "record"), rules("alerts.yml", "alert")
+VALUES = {
+    "$__rate_interval": "1m",
+    "$requests_per_minute": "10",
+    "$host": ".*",
+    "$model": ".*",
+    "$gpu": ".*",
+    "$key": ".*",
+}
+
+
+def filled(expression: str) -> str:
+    """Return a panel's expression as Grafana sends it."""
+    for variable, value in VALUES.items():
+        expression = expression.replace(variable, value)
+    assert "$" not in expression, expression
+    return expression
+
+
+PANELS = {
+    f"{dashboard.title} / {panel.title} / {query.legend or 'value'}": filled(query.expr)
+    for dashboard in DASHBOARDS
+    for panel in dashboard.panels
+    for query in panel.queries
+}
+
+
+def has_data(prometheus: Prometheus, expression: str) -> bool:
+    return any(sample["value"][1] != "NaN" for sample in prometheus.query(expression))
+
+
+def test_each_recorded_series_has_data(watched: Watched) -> None:
+    assert [name for name in RECORDED if not has_data(watched.prometheus, name)] == []
+
+
+def test_each_panel_has_data(watched: Watched) -> None:
+    assert [name for name, expr in PANELS.items() if not has_data(watched.prometheus, expr)] == []
+
+
+def test_what_is_said_to_need_a_gpu_is_what_is_empty_without_one(watched: Watched) -> None:
+    assert watched.empty_without_card == {name for name, expr in {**PANELS, **RECORDED}.items() if needs_gpu(expr)}
+
+
+@pytest.mark.parametrize("named", [RECORDED, ALERTS, PANELS], ids=["recorded", "alerts", "panels"])
+def test_no_expression_speaks_of_what_is_not_there(named: dict[str, str], watched: Watched) -> None:
+    found = {name: list(unknown(expr, watched.prometheus, RARE)) for name, expr in named.items()}
+    assert {name: what for name, what in found.items() if what} == {}
+
+
+def test_what_is_not_there_is_named(watched: Watched) -> None:
+    """Else the test above could not fail: a metric that an upgrade renames, a label that is misspelt."""
+
+    def said(expression: str) -> list[str]:
+        return list(unknown(expression, watched.prometheus, RARE))
+
+    assert said("rate(gpu_server_request_total[5m])") == ["metric gpu_server_request_total"]
+    assert said('gpu_server_state{stat="ready"}') == ["label stat of gpu_server_state"]
+    assert said("sum by (modle) (gpu_server_state)") == ["label modle in sum by (modle) (gpu_server_state)"]
+    assert said("up * on (server) group_left (card) gpu_info")[0].startswith("label card in")
+
+
+def test_every_alert_is_evaluated_and_only_the_expected_ones_are_active(watched: Watched) -> None:
+    groups = watched.prometheus.get("/rules")["groups"]
+    seen = {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
+    assert set(ALERTS) | set(RECORDED) <= set(seen)
+    assert {name for name, health in seen.items() if health != "ok"} == set()
+    firing = {name for name, state in watched.prometheus.alerts().items() if state == "firing"}
+    assert firing == {"DeadMansSwitch", "GpuXid"}  # the card reports an Xid
+
+
+def test_all_targets_answer(watched: Watched) -> None:
+    targets = watched.prometheus.get("/targets")["activeTargets"]
+    assert {target["labels"]["instance"]: target["lastError"] for target in targets if target["health"] != "up"} == {}
+    jobs = {target["labels"]["job"] for target in targets}
+    assert jobs == {"gpu-server", "litellm", "node", "prometheus", "alertmanager", "postgres"}
+
+
+def test_the_gates_series_carry_the_servers_names(watched: Watched) -> None:
+    """One label for both sides: what the gate counts for a server joins what the server counts."""
+    joined = watched.prometheus.query(
+        "sum by (server) (litellm_deployment_success_responses_total)"
+        ' and on (server) gpu_server_state{state="ready"} == 1'
+    )
+    assert {sample["metric"]["server"] for sample in joined} >= {"embed-1"}
+
+
+def test_the_key_of_prometheus_reads_metrics_and_nothing_else(watched: Watched) -> None:
+    file = watched.farm.state / "monitoring" / "gate-metrics-key"
+    assert file.stat().st_mode & 0o777 == 0o600
+    client = watched.farm.client(file.read_text())
+    with pytest.raises(openai.PermissionDeniedError):
+        client.chat.completions.create(model="chat", messages=[{"role": "user", "content": "?"}])
+    with pytest.raises(openai.APIStatusError, match="not allowed to call this route"):
+        client.models.list()
+
+
+def test_a_wrong_receiver_is_refused_and_what_runs_goes_on(watched: Watched) -> None:
+    done = watched.farm.corral("monitoring", check=False, ALERT_WEBHOOK_URL="hooks.example")
+    assert done.returncode == 2
+    assert "ALERT_WEBHOOK_URL is no URL; give one that begins with http:// or https://" in done.stderr
+    assert watched.prometheus.query('up{job="alertmanager"} == 1')
+
+
+def test_status_says_what_runs_and_stop_ends_it(watched: Watched) -> None:
+    said = watched.farm.corral("monitoring", "status").stdout
+    assert re.search(r"prometheus +ready", said)
+    assert re.search(r"alertmanager +ready", said)
+    watched.farm.corral("monitoring", "stop")
+    assert watched.farm.corral("monitoring", "status", check=False).returncode == 3
+    names = {part["name"] for part in watched.farm.status()["parts"]}
+    assert names == {"postgres", "litellm", "chat-1", "chat-2", "embed-1"}

@@ -1,0 +1,227 @@
+"""Routing on real servers: two gpu-servers behind LiteLLM with two workers, which share nothing but what they tell."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from corral.farm import servers_of
+from corral.render.litellm import config
+from support.gpu_servers import KEY, GpuServer
+from support.ports import free_port
+from support.random_farms import farm_of
+from support.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+HOOKS = Path(__file__).parents[2] / "litellm" / "hooks"
+MASTER_KEY = "sk-b1946ac92492d2347c6235b4d2611184"
+FARM = """
+hosts: {{box: {{}}}}
+models:
+  chat: {{source: {{hub: o/r, file: m.gguf}}}}
+servers:
+  - {{model: chat, host: box, count: 2, ports: [{}, {}]}}
+"""
+STORY = "The old lighthouse keeper counted the ships that passed in the night and wrote down each of their names. " * 6
+TURNS = 10
+
+
+@dataclass
+class Gate:
+    """LiteLLM's address, and the servers behind it by the name it knows them by."""
+
+    url: str
+    servers: dict[str, GpuServer]
+
+    def chat(self, messages: list[dict[str, str]], **more: Any) -> httpx.Response:
+        """Ask on a connection of its own, so that any worker may get it."""
+        with httpx.Client(trust_env=False, timeout=120) as client:
+            return client.post(
+                f"{self.url}/v1/chat/completions",
+                headers={"authorization": f"Bearer {MASTER_KEY}", "x-corral-explain": "1"},
+                json={"model": "chat", "messages": messages, "max_tokens": 8, "temperature": 0, **more},
+            )
+
+    def believes(self) -> dict[str, Any]:
+        """Return /corral/routing of the worker that answers."""
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            answer = client.get(f"{self.url}/corral/routing", headers={"authorization": f"Bearer {MASTER_KEY}"})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def workers(self) -> dict[int, dict[str, Any]]:
+        """Return what each of the two workers believes."""
+        found: dict[int, dict[str, Any]] = {}
+
+        def both() -> bool:
+            told = self.believes()
+            found[told["worker"]] = told
+            return len(found) == 2
+
+        wait_until(both, 30, "both workers to answer")
+        return found
+
+    def all_ready(self) -> bool:
+        """Say whether both workers believe both servers ready."""
+        believed = [one["standing"] for worker in self.workers().values() for one in worker["servers"].values()]
+        return believed == ["ready"] * 4
+
+
+@contextmanager
+def litellm(folder: Path) -> Iterator[str]:
+    """Run LiteLLM with two workers, without a database."""
+    port = free_port()
+    environment = {
+        **os.environ, "PYTHONPATH": str(HOOKS), "LITELLM_MASTER_KEY": MASTER_KEY, "GPU_SERVER_KEY": KEY,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION", "NO_PROXY": "127.0.0.1",
+    }  # fmt: skip
+    with (folder / "litellm.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "litellm_embedded.launcher", "--config", str(folder / "config.yaml"),
+             "--host", "127.0.0.1", "--port", str(port), "--num_workers", "2", "--telemetry", "False"],
+            env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+
+    def ready() -> bool:
+        if process.poll() is not None:
+            pytest.fail(f"LiteLLM ended: {(folder / 'litellm.log').read_text()[-3000:]}")
+        return httpx.get(f"{url}/health/liveliness", trust_env=False).status_code == 200
+
+    try:
+        wait_until(ready, 240, "LiteLLM to answer", interval_s=0.2)
+        yield url
+    finally:
+        family = [process, *psutil.Process(process.pid).children(recursive=True)]
+        process.send_signal(signal.SIGTERM)
+        _, alive = psutil.wait_procs([one for one in family if isinstance(one, psutil.Process)], timeout=20)
+        for one in alive:
+            one.kill()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    folder = tmp_path_factory.mktemp("routing")
+    with (
+        GpuServer(folder / "1.log", SERVER_NAME="chat-1", MAX_QUEUE=1) as one,
+        GpuServer(folder / "2.log", SERVER_NAME="chat-2", MAX_QUEUE=1) as other,
+    ):
+        farm = farm_of(FARM.format(one.port, other.port), folder)
+        servers = servers_of(farm)
+        document = config(farm, servers)
+        del document["general_settings"]["database_url"]  # keys and their accounting are tested elsewhere
+        (folder / "config.yaml").write_text(yaml.safe_dump({**document}))
+        with litellm(folder) as url:
+            gate = Gate(url, {server.name: one if server.port == one.port else other for server in servers})
+            one.ready()
+            other.ready()
+            wait_until(gate.all_ready, 60, "both workers to know both servers")
+            yield gate
+
+
+def grown(gate: Gate, name: str, turns: int) -> Iterator[httpx.Response]:
+    """Hold a conversation of so many turns, a story first; give each answer."""
+    messages = [{"role": "user", "content": f"{name}: {STORY}"}]
+    for turn in range(turns):
+        answer = gate.chat(messages)
+        assert answer.status_code == 200, answer.text
+        yield answer
+        said = answer.json()["choices"][0]["message"]["content"]
+        messages += [{"role": "assistant", "content": said}, {"role": "user", "content": f"Tell part {turn} of it."}]
+
+
+def cached(answer: httpx.Response) -> int:
+    return answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
+def test_a_chat_of_ten_turns_stays_on_one_server_and_finds_ever_more_in_its_cache(gate: Gate) -> None:
+    answers = list(grown(gate, "Ann", TURNS))
+    assert len({answer.headers["x-corral-server"] for answer in answers}) == 1
+    found = [cached(answer) for answer in answers]
+    assert found == sorted(found)
+    assert len(set(found)) == TURNS
+    asked = [answer.json()["usage"]["prompt_tokens"] for answer in answers]
+    assert all(asked[turn] - found[turn] < 60 for turn in range(1, TURNS))  # the new message, and little else
+    picks = [len(worker["latest"]) for worker in gate.workers().values()]
+    assert min(picks) > 0, "one worker chose for all, so nothing is shown of two"
+    assert answers[-1].headers["x-corral-routing"].startswith(answers[-1].headers["x-corral-server"])
+
+
+def test_chats_at_the_same_time_spread(gate: Gate) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        chats = list(pool.map(lambda name: list(grown(gate, name, 2)), ("Bea", "Cai", "Dov", "Eli")))
+    homes = Counter(answer.headers["x-corral-server"] for answers in chats for answer in answers)
+    assert set(homes) == set(gate.servers)
+
+
+def test_only_the_admin_sees_what_the_router_believes_and_prometheus_its_metrics(gate: Gate) -> None:
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        assert client.get(f"{gate.url}/corral/routing").status_code == 401
+        assert client.get(f"{gate.url}/corral/routing", headers={"authorization": "Bearer sk-no"}).status_code >= 400
+        metrics = client.get(f"{gate.url}/corral/metrics")
+    assert "corral_routing_report_age_seconds" in metrics.text
+
+
+async def test_when_all_servers_are_full_one_answer_says_so_and_when_to_come_again(gate: Gate) -> None:
+    def each_has(requests: int) -> bool:
+        believed = [one["requests"] for worker in gate.workers().values() for one in worker["servers"].values()]
+        return believed == [requests] * 4
+
+    async with httpx.AsyncClient(trust_env=False, timeout=120) as client:
+        held = [asyncio.create_task(hold(client, gate.url, n)) for n in range(6)]  # on each two slots, one in line
+        try:
+            await asyncio.to_thread(wait_until, lambda: each_has(3), 30, "both workers to believe both servers full")
+            refused = await asyncio.to_thread(gate.chat, [{"role": "user", "content": "May I?"}])
+        finally:
+            for task in held:
+                task.cancel()
+            await asyncio.gather(*held, return_exceptions=True)
+    await asyncio.to_thread(wait_until, lambda: each_has(0), 60, "both workers to see that all have left")
+    assert refused.status_code == 429, refused.text
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "all 2 servers of 'chat' are full" in refused.json()["error"]["message"]
+
+
+async def hold(client: httpx.AsyncClient, url: str, number: int) -> None:
+    """Take a place with a long stream, until cancelled."""
+    body = {
+        "model": "chat", "stream": True, "max_tokens": 1500, "ignore_eos": True,
+        "messages": [{"role": "user", "content": f"Count from {number}."}],
+    }  # fmt: skip
+    await client.post(f"{url}/v1/chat/completions", headers={"authorization": f"Bearer {MASTER_KEY}"}, json=body)
+
+
+def test_a_killed_server_loses_its_chat_to_the_other_and_comes_back_within_2_s_of_ready(gate: Gate) -> None:
+    turns = grown(gate, "Fay", 6)
+    first = [next(turns), next(turns)]
+    home = first[-1].headers["x-corral-server"]
+    server = gate.servers[home]
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait(10)
+    moved = [next(turns), next(turns), next(turns)]
+    assert {answer.headers["x-corral-server"] for answer in moved} == set(gate.servers) - {home}
+    asked = [answer.json()["usage"]["prompt_tokens"] for answer in moved]
+    assert cached(moved[0]) < 60  # read once more
+    assert all(asked[turn] - cached(moved[turn]) < 60 for turn in (1, 2))
+
+    server.__enter__()
+    server.ready()
+    ready = time.monotonic()
+    wait_until(gate.all_ready, 10, "both workers to use it again")
+    assert time.monotonic() - ready < 3  # 2 s, and two answers of the gate

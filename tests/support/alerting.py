@@ -1,0 +1,98 @@
+"""Alertmanager under test: the routes that are shipped, with times divided, and a webhook that keeps what it gets."""
+
+import json
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+SHIPPED = Path(__file__).parents[2] / "monitoring"
+FASTER = 60
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Webhook(ThreadingHTTPServer):
+    """Keeps the alerts that are sent to it, with the moment they came at."""
+
+    def __init__(self) -> None:
+        self.came: list[tuple[float, dict[str, Any]]] = []
+        webhook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                webhook.came += [(time.monotonic(), alert) for alert in body["alerts"]]
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/"
+
+    def first(self, name: str, status: str, after: float = 0) -> float | None:
+        """Return when an alert first came in a status, after a moment of the monotonic clock."""
+        for at, alert in self.came:
+            if at > after and (alert["labels"]["alertname"], alert["status"]) == (name, status):
+                return at
+        return None
+
+
+@contextmanager
+def webhook() -> Iterator[Webhook]:
+    with Webhook() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def running(log: Path, *command: str | Path) -> Iterator[None]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def faster(text: str) -> str:
+    """Divide the times of rules and routes, none below a second; a range keeps three scrapes."""
+
+    def divided(found: re.Match[str]) -> str:
+        least = 4 if found[1] == "[" else 1
+        return f"{found[1]}{max(least, round(int(found[2]) * _SECONDS[found[3]] / FASTER))}s{found[4]}"
+
+    text = re.sub(r"(\[)(\d+)([smhd])(\])", divided, text)
+    return re.sub(
+        r"(for: |group_wait: |group_interval: |repeat_interval: )(\d+)([smhd])($)", divided, text, flags=re.MULTILINE
+    )
+
+
+def listening(port: int, path: str = "/-/ready") -> bool:
+    return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code == 200
+
+
+def shipped_routes(folder: Path, people: str) -> Path:
+    """Write Alertmanager's configuration as it is shipped, all receivers this one, and return it."""
+    environment = {"ALERT_WEBHOOK_URL": people, "ALERT_HEARTBEAT_URL": people, "PATH": "/usr/bin:/bin"}
+    subprocess.run(["sh", SHIPPED / "alertmanager" / "configure.sh", folder], env=environment, check=True, timeout=10)
+    file = folder / "alertmanager.yml"
+    file.write_text(faster(file.read_text()))
+    return file

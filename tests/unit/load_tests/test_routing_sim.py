@@ -1,0 +1,103 @@
+"""The simulator's servers behave as described, and on it the hook's router keeps what it is made for."""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from routing_sim.clock import Clock
+from routing_sim.experiment import WORKLOADS, Outcome, run
+from routing_sim.server import OVERHEAD_S, SHARING, Card, Request, SimulatedServer
+from routing_sim.workloads import Talk
+
+CARD = Card(slots=2, max_queue=1, prefill_rate=100, decode_rate=10, context=1000, tokens_kept=0)
+CHATS, PROMPTS, _, _, UNEVEN, LOST = WORKLOADS
+
+
+def served(server: SimulatedServer, clock: Clock, *requests: Request) -> list[str]:
+    took = [server.take(request, lambda _request: None) for request in requests]
+    clock.run(clock.now + 1000)
+    return took
+
+
+def test_prompts_are_read_one_after_another_and_at_the_servers_speed() -> None:
+    clock = Clock()
+    server = SimulatedServer("a", CARD, clock, speed=2.0)
+    one, other = (Talk(Random(1), number, None).says(400, 10) for number in (1, 2))
+    served(server, clock, one, other)
+    assert one.first_token == pytest.approx(2 + OVERHEAD_S)
+    assert other.first_token == pytest.approx(4 + OVERHEAD_S)
+
+
+def test_slots_and_the_line_are_bounded() -> None:
+    clock = Clock()
+    requests = [Talk(Random(1), number, None).says(100, 10) for number in range(4)]
+    assert served(SimulatedServer("a", CARD, clock), clock, *requests) == ["taken", "taken", "taken", "full"]
+    assert requests[2].first_token is not None
+    assert requests[2].first_token > 2
+
+
+def test_streams_slow_each_other() -> None:
+    clock, ends = Clock(), []
+    server = SimulatedServer("a", replace(CARD, prefill_rate=1e9), clock)
+    requests = [Talk(Random(1), number, None).says(1, 100) for number in (1, 2)]
+    for request in requests:
+        request.done = lambda _request, _well: ends.append(clock.now)
+    served(server, clock, *requests)
+    assert ends[-1] == pytest.approx(100 * (1 + SHARING) / 10, abs=0.1)
+
+
+def test_a_next_turn_finds_prompt_and_answer_and_a_full_memory_forgets() -> None:
+    clock = Clock()
+    server = SimulatedServer("a", CARD, clock)
+    talk = Talk(Random(1), 1, (0, 200))
+    first, second = talk.says(100, 50), talk.says(30, 50)
+    served(server, clock, first)
+    served(server, clock, second)
+    assert (first.cached, second.cached) == (0, 350)
+    served(server, clock, Talk(Random(1), 2, None).says(1900, 50))
+    third = talk.says(30, 50)
+    served(server, clock, third)
+    assert third.cached == 0
+
+
+def test_a_failure_ends_its_requests_and_forgets() -> None:
+    clock, ended = Clock(), []
+    server = SimulatedServer("a", CARD, clock)
+    request = Talk(Random(1), 1, None).says(100, 10)
+    request.done = lambda _request, well: ended.append(well)
+    server.take(request, lambda _request: None)
+    server.fail(down_s=5)
+    assert ended == [False]
+    assert server.take(request, lambda _request: None) == "down"
+    clock.run(10)
+    assert server.take(request, lambda _request: None) == "taken"
+    assert server.generation == 2
+
+
+def outcome(workload: object, policy: str, servers: int = 8, seconds: float = 900) -> Outcome:
+    return run(workload, policy, servers, seed=3, until=seconds, workers=2, card=Card())  # type: ignore[arg-type]
+
+
+def test_chats_are_answered_three_times_sooner_than_by_least_busy() -> None:
+    ours, theirs = outcome(CHATS, "corral"), outcome(CHATS, "least-busy")
+    assert ours.answered == theirs.answered > 100
+    assert ours.ttft_median_s <= theirs.ttft_median_s / 3
+    assert ours.ttft_p95_s <= theirs.ttft_p95_s / 2
+    assert ours.prefilled_tokens <= theirs.prefilled_tokens / 3
+    assert ours.cached_of_best >= 0.85
+
+
+def test_single_prompts_spread_evenly_and_by_speed() -> None:
+    assert outcome(PROMPTS, "corral").uneven < 0.15
+    assert outcome(replace(UNEVEN, prompt_each_s=1.0), "corral", 6, 600).uneven < 0.15
+
+
+def test_a_lost_server_fails_no_request_that_can_be_tried_again() -> None:
+    ours = outcome(replace(LOST, lost_at=300), "corral")
+    assert ours.refused == 0
+    assert ours.failed <= 4  # streams that had begun on it
+
+
+@pytest.mark.parametrize("policy", ["corral", "least-busy"])
+def test_the_same_seed_gives_the_same_figures(policy: str) -> None:
+    assert outcome(CHATS, policy, 3, 300) == outcome(CHATS, policy, 3, 300)
