@@ -43,7 +43,7 @@ class Mixture:
 
     def __init__(self, gate: Gate, key: str) -> None:
         self.outcomes: Counter[str] = Counter()
-        self._chance = random.Random(20)  # noqa: S311  # the same mixture each time
+        self._chance = random.Random(20)  # the same mixture each time
         self._gate = gate
         self._headers = {"Authorization": f"Bearer {key}"}
 
