@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose faults fuzz docs dashboards lint format bench routing-sim bench-routing-cost lock clean
+.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs dashboards lint format bench routing-sim bench-routing-cost lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,11 @@ test-compose: ## build the images and run the rendered compose files in containe
 faults: ## break a gpu-server in every way known, at full length; writes docs/faults.md
 	@scripts/bootstrap.sh test
 	@FAULTS_TABLE=docs/faults.md .venv/bin/pytest tests/faults $(ARGS)
+
+test-mixture: ## send 10,000 requests through the gate, clients leaving at random; every row is checked
+	@scripts/bootstrap.sh test
+	@.venv/bin/litellm-embedded install
+	@MIXTURE_REQUESTS=10000 .venv/bin/pytest tests/integration/litellm/test_fast_path_mixture.py $(ARGS)
 
 fuzz: ## throw random bodies and answers at the parsers for about five minutes
 	@scripts/bootstrap.sh test

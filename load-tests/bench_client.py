@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 ROUND_TIMEOUT_S = 120
+LENGTH = b"\r\ncontent-length: "
 
 
 class Client(asyncio.Protocol):
@@ -34,8 +35,8 @@ class Client(asyncio.Protocol):
             if b" 200 " not in head[:20]:
                 self.done.set_exception(RuntimeError(f"a request failed: {self.head!r}"))
                 return
-            if b"content-length: " in head:
-                self.left = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            if LENGTH in head:
+                self.left = int(head.partition(LENGTH)[2].partition(b"\r\n")[0])
         self.tail = (self.tail + data)[-5:] or b" "
         if self.left is not None:
             self.left -= len(data)
@@ -48,10 +49,13 @@ class Client(asyncio.Protocol):
             self.done.set_exception(ConnectionError("the connection was closed"))
 
 
-async def load(port: int, path: str, body: dict[str, object], connections: int, requests: int) -> list[float]:
+async def load(
+    port: int, path: str, body: dict[str, object], connections: int, requests: int, key: str = ""
+) -> list[float]:
     """Send `requests` requests over each of so many connections; return the time of each, in s."""
     text = json.dumps(body, separators=(",", ":"))
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n"
+    head += (f"authorization: Bearer {key}\r\n" if key else "") + "\r\n"
     request = (head + text).encode()
     times: list[float] = []
 

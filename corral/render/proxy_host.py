@@ -91,6 +91,7 @@ def _environment(farm: FarmFile, *, on_host_network: bool) -> dict[str, Text]:
         "DATABASE_URL": Joined(("postgresql://litellm:", DATABASE_PASSWORD, f"@{database}/litellm")),
         **{name: Variable(name) for name in secret_names.GATE_SECRETS},
         "PYTHONPATH": "/app/corral/hooks",
+        "CORRAL_FAST_PATH": Variable("CORRAL_FAST_PATH", default="on"),
         "LITELLM_MIGRATION_DIR": "/tmp/migrations",  # noqa: S108  # the image is read-only
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "HOME": "/tmp",  # noqa: S108

@@ -1,0 +1,175 @@
+"""What the fast path takes on. Everything else goes LiteLLM's own way, in the same process, on the same port."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy.utils import ProxyLogging
+from litellm.types.utils import is_litellm_owned_kwarg
+
+import litellm
+from corral_fast_path.kinds import Body, Kind
+
+PROVIDER = "hosted_vllm/"
+"""The dialect that the rendered configuration gives to servers of the farm."""
+
+FOR_LITELLM = frozenset({"metadata", "litellm_metadata", "tags"})
+"""Keys of a body that LiteLLM reads, on either path, and no server does."""
+
+_STEERS_LITELLM = frozenset(
+    {
+        "additional_drop_params",
+        "background",
+        "base_url",
+        "content_policy_fallbacks",
+        "context_window_fallbacks",
+        "disable_fallbacks",
+        "drop_params",
+        "extra_body",
+        "extra_headers",
+        "fallbacks",
+        "include_fallback_errors",
+        "include_guardrail_response",
+        "priority",
+        "prompt_id",
+        "specific_deployment",
+        "timeout",
+        "user_config",
+    }
+)
+"""Keys of a body that ask LiteLLM for something it does around a call of its own, beside those it says are its."""
+
+_KNOWN_PARAMETERS = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "input_cost_per_token",
+        "max_parallel_requests",
+        "max_retries",
+        "model",
+        "num_retries",
+        "output_cost_per_token",
+        "rpm",
+        "stream_timeout",
+        "timeout",
+        "tpm",
+    }
+)
+"""Parameters of a deployment that the relay heeds, or that LiteLLM's router does by itself."""
+
+_AFTER_THE_CALL = (
+    "async_post_call_success_hook",
+    "async_post_call_streaming_hook",
+    "async_post_call_streaming_iterator_hook",
+    "async_pre_call_deployment_hook",
+    "async_post_call_success_deployment_hook",
+)
+"""Hooks that may change, hold or refuse what the relay passes on unread."""
+
+_OF_LITELLM = ("litellm.proxy.hooks.", "litellm.integrations.", "litellm.router", "litellm._")
+"""Where LiteLLM's own hooks live. Those observe an answer, and count; the relay lets them."""
+
+
+_TEXTLESS = ("litellm.proxy.", "litellm.router", "litellm._", "litellm.integrations.prometheus", "corral_")
+"""Where those live that log answers without their text."""
+
+
+def is_of_the_farm(deployment: Mapping[str, Any]) -> bool:
+    """Say whether a deployment is a server that takes requests as they are, and asks for nothing else."""
+    parameters = deployment["litellm_params"]
+    model, api_base = parameters.get("model"), parameters.get("api_base")
+    return (
+        isinstance(model, str)
+        and model.startswith(PROVIDER)
+        and isinstance(api_base, str)
+        and all(name in _KNOWN_PARAMETERS or not value for name, value in parameters.items())
+    )
+
+
+def why_not(kind: Kind, body: Body, router: Any) -> str | None:
+    """Return why a request must go LiteLLM's own way; None if the fast path can take it.
+
+    Args:
+        kind: of the request.
+        body: as LiteLLM has parsed it.
+        router: LiteLLM's; None as long as it has no configuration.
+    """
+    if router is None:
+        return "no models"
+    if litellm.cache is not None:
+        return "response cache"
+    if litellm.max_budget:
+        return "budget of the whole gate"  # checked in LiteLLM's own call
+    if hook := _hook_after_the_call():
+        return hook
+    if not kind.takes(body) or body.get("stream") not in (None, True, False):
+        return "body"  # LiteLLM says what is wrong with it
+    if body.get("stream") and not kind.end:
+        return "body"
+    if steering(body):
+        return "parameter of LiteLLM"
+    return why_not_model(body.get("model"), router)
+
+
+def why_not_model(model: Any, router: Any) -> str | None:
+    """Return why a model is not the fast path's; None if it is, with all that it may fall back to."""
+    if not isinstance(model, str):
+        return "model"
+    names, seen = [model], set[str]()
+    while names:
+        name = names.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        group = router.get_model_from_alias(model=name) or name
+        deployments = router.get_model_list(model_name=group) if group in router.model_names else None
+        if not deployments or not all(map(is_of_the_farm, deployments)):
+            return "model" if name == model else "fallback"
+        names += _fallbacks(name, router)
+    return None
+
+
+def steering(body: Body) -> bool:
+    """Say whether a body asks LiteLLM itself for something, beside being logged."""
+    return any(
+        (key in _STEERS_LITELLM or is_litellm_owned_kwarg(key) or key.startswith(("_", "mock_")))
+        and key not in FOR_LITELLM
+        for key in body
+    )
+
+
+def is_traced() -> bool:
+    """Say whether anything that logs answers may want their text, so that it must be kept."""
+    from litellm.proxy import proxy_server
+
+    if proxy_server.general_settings.get("store_prompts_in_spend_logs"):
+        return True
+    listeners = (*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback)
+    return any(one != "prometheus" if isinstance(one, str) else _is_foreign(one) for one in listeners)
+
+
+def _is_foreign(listener: Any) -> bool:
+    module = type(listener).__module__ if isinstance(listener, CustomLogger) else getattr(listener, "__module__", "")
+    return not str(module).startswith(_TEXTLESS)
+
+
+def _hook_after_the_call() -> str | None:
+    able = ProxyLogging.callback_capabilities()
+    if able.has_guardrail or able.has_moderation_override:
+        return "guardrail"
+    for hook in able.resolved_callbacks:
+        if not type(hook).__module__.startswith(_OF_LITELLM) and any(map(_overridden(hook), _AFTER_THE_CALL)):
+            return "hook after the call"
+    return None
+
+
+def _overridden(hook: CustomLogger) -> Any:
+    return lambda name: getattr(type(hook), name, None) is not getattr(CustomLogger, name, None)
+
+
+def _fallbacks(model: str, router: Any) -> Iterable[str]:
+    for configured in (router.fallbacks, router.context_window_fallbacks, router.content_policy_fallbacks):
+        for entry in configured or ():
+            for name, targets in entry.items():
+                if name in (model, "*", router.get_model_from_alias(model=model)):
+                    yield from (target if isinstance(target, str) else "" for target in targets)

@@ -1,0 +1,126 @@
+"""Thousands of requests of every kind, some of whose clients leave at random: each has its row, and nothing stays.
+
+`make test-mixture` sends 10,000; the suite sends 300.
+"""
+
+import asyncio
+import os
+import random
+import threading
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.fake_servers import EMBEDDING_USAGE, PROMPT_TOKENS, WORDS, FakeServers
+from support.gate import Gate, config_for, running_gate
+from support.postgres import running_postgres
+from support.waiting import wait_until
+
+REQUESTS = int(os.environ.get("MIXTURE_REQUESTS", "300"))
+DURING_A_RESTART = 80
+"""How many of them are sent while PostgreSQL restarts: the keys are known to LiteLLM by then, the rows wait."""
+AT_A_TIME = 12
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(200 + REQUESTS // 5)]
+
+MESSAGES = [{"role": "user", "content": "Name a colour."}]
+CHAT = {"model": "chat", "messages": MESSAGES}
+KINDS = (
+    ("/v1/chat/completions", CHAT),
+    ("/v1/chat/completions", {**CHAT, "stream": True}),
+    ("/v1/chat/completions", {**CHAT, "stream": True, "pace_s": 0.02}),
+    ("/v1/completions", {"model": "chat", "prompt": "The sky is", "stream": True}),
+    ("/v1/embeddings", {"model": "embed", "input": "a"}),
+    ("/v1/messages", {**CHAT, "max_tokens": 9, "stream": True}),
+    ("/v1/chat/completions", {**CHAT, "model": "flaky"}),
+)
+
+
+class Mixture:
+    """Sends requests, and keeps count of what became of them."""
+
+    def __init__(self, gate: Gate, key: str) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._chance = random.Random(20)  # the same mixture each time
+        self._gate = gate
+        self._headers = {"Authorization": f"Bearer {key}"}
+
+    async def send(self, requests: int) -> None:
+        gone = asyncio.Semaphore(AT_A_TIME)
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=self._gate.url, trust_env=False, timeout=60, limits=limits) as client:
+
+            async def one() -> None:
+                async with gone:
+                    await self._one(client)
+
+            await asyncio.gather(*(one() for _ in range(requests)))
+
+    async def _one(self, client: httpx.AsyncClient) -> None:
+        path, body = self._chance.choice(KINDS)
+        patience = self._chance.uniform(0.0, 0.15) if self._chance.random() < 0.2 else None
+        try:
+            async with asyncio.timeout(patience):
+                answer = await client.post(path, json=body, headers=self._headers)
+        except TimeoutError:
+            self.outcomes["left"] += 1
+            return
+        assert answer.status_code == 200, answer.text
+        if body.get("stream"):
+            assert "[DONE]" in answer.text or "message_stop" in answer.text
+        self.outcomes["embedding" if body["model"] == "embed" else "chat"] += 1
+
+
+def test_rows_and_tokens_are_exact_and_nothing_stays(tmp_path: Path) -> None:
+    servers = FakeServers()
+    models = {
+        "chat": [("chat-1", "good"), ("chat-2", "another")],
+        "embed": [("embed-1", "good")],
+        "flaky": [("flaky-1", "fails_500"), ("flaky-2", "good")],
+    }
+    config = config_for(servers, models)
+    config["litellm_settings"]["callbacks"] += ["gate_probe.probe", "corral_fast_path.fast_path"]
+    try:
+        with running_postgres(tmp_path) as database, running_gate(tmp_path / "gate", database, config) as gate:
+            key = gate.new_key(key_alias="mixture", max_parallel_requests=2 * AT_A_TIME)
+            mixture = Mixture(gate, key)
+            asyncio.run(mixture.send(REQUESTS - DURING_A_RESTART))
+            sending = threading.Thread(target=lambda: asyncio.run(mixture.send(DURING_A_RESTART)))
+            sending.start()  # not the restart: PostgreSQL ends with the thread that started it
+            database.restart()
+            sending.join(60)
+            check(gate, mixture.outcomes)
+            wait_until(lambda: not any(servers.open.values()), 5, "the servers to be let go")
+    finally:
+        servers.close()
+
+
+def check(gate: Gate, outcomes: Counter[str]) -> None:
+    assert sum(outcomes.values()) == REQUESTS
+    whole = outcomes["chat"] + outcomes["embedding"]
+    assert whole < REQUESTS  # some have left
+    gate.rows_when("mixture", whole, timeout_s=30 + REQUESTS / 100)
+    gate.wait_idle(30)
+    rows = gate.rows("mixture")
+    assert len(rows) <= REQUESTS  # who leaves before the gate has read the request leaves no row
+    left = [row for row in rows if departed(row)]
+    answered = [row for row in rows if not departed(row)]
+    assert len(answered) + len(left) == len(rows)
+    assert len({row["request_id"] for row in rows}) == len(rows)
+    kinds = Counter((row["prompt_tokens"], row["completion_tokens"]) for row in answered)
+    assert set(kinds) == {(PROMPT_TOKENS, WORDS), (EMBEDDING_USAGE["prompt_tokens"], 0)}
+    # An answer may be whole at the gate when its client leaves.
+    assert outcomes["chat"] <= kinds[PROMPT_TOKENS, WORDS] <= outcomes["chat"] + outcomes["left"]
+    assert (
+        outcomes["embedding"] <= kinds[EMBEDDING_USAGE["prompt_tokens"], 0] <= outcomes["embedding"] + outcomes["left"]
+    )
+    assert all(row["completion_tokens"] <= WORDS + 1 for row in left)
+    assert gate.state()["parallel"] == {}
+
+
+def departed(row: dict[str, object]) -> bool:
+    metadata = row["metadata"]
+    assert isinstance(metadata, dict)
+    return (metadata.get("error_information") or {}).get("error_code") == "499"
