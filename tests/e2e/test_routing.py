@@ -1,6 +1,7 @@
 """Routing on real servers: two gpu-servers behind LiteLLM with two workers, which share nothing but what they tell."""
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -38,7 +39,7 @@ servers:
   - {{model: chat, host: box, count: 2, ports: [{}, {}]}}
 """
 STORY = "The old lighthouse keeper counted the ships that passed in the night and wrote down each of their names. " * 6
-TURNS = 10
+TURNS, MOST_TURNS = 10, 40
 
 
 @dataclass
@@ -151,15 +152,16 @@ def cached(answer: httpx.Response) -> int:
 
 
 def test_a_chat_of_ten_turns_stays_on_one_server_and_finds_ever_more_in_its_cache(gate: Gate) -> None:
-    answers = list(grown(gate, "Ann", TURNS))
+    turns = grown(gate, "Ann", MOST_TURNS)
+    answers = list(itertools.islice(turns, TURNS))
+    while not all(worker["latest"] for worker in gate.workers().values()):
+        answers.append(next(turns))  # one worker chose for all so far, by chance: nothing is shown of two
     assert len({answer.headers["x-corral-server"] for answer in answers}) == 1
     found = [cached(answer) for answer in answers]
     assert found == sorted(found)
-    assert len(set(found)) == TURNS
+    assert len(set(found)) == len(found)
     asked = [answer.json()["usage"]["prompt_tokens"] for answer in answers]
-    assert all(asked[turn] - found[turn] < 60 for turn in range(1, TURNS))  # the new message, and little else
-    picks = [len(worker["latest"]) for worker in gate.workers().values()]
-    assert min(picks) > 0, "one worker chose for all, so nothing is shown of two"
+    assert all(asked[turn] - found[turn] < 60 for turn in range(1, len(found)))  # the new message, and little else
     assert answers[-1].headers["x-corral-routing"].startswith(answers[-1].headers["x-corral-server"])
 
 
@@ -195,7 +197,7 @@ async def test_when_all_servers_are_full_one_answer_says_so_and_when_to_come_aga
     await asyncio.to_thread(wait_until, lambda: each_has(0), 60, "both workers to see that all have left")
     assert refused.status_code == 429, refused.text
     assert int(refused.headers["retry-after"]) >= 1
-    assert "all 2 servers of 'chat' are full" in refused.json()["error"]["message"]
+    assert "every server of 'chat' is full" in refused.json()["error"]["message"]
 
 
 async def hold(client: httpx.AsyncClient, url: str, number: int) -> None:

@@ -86,7 +86,7 @@ class CorralRouting(CustomLogger):
             self.metrics.refused()
             raise litellm.RateLimitError(
                 message=(
-                    f"all {full.servers} servers of {model!r} are full: every slot works and every queue is full;"
+                    f"every server of {model!r} is full: all slots work and all queues are full;"
                     f" try again in {full.retry_after_s} s"
                 ),
                 llm_provider="",

@@ -30,9 +30,8 @@ SMOOTHING = 0.1
 class FullError(Exception):
     """All servers would refuse the request; a place is likely free in `retry_after_s`."""
 
-    def __init__(self, servers: int, retry_after_s: int) -> None:
-        super().__init__(f"all {servers} servers are full")
-        self.servers = servers
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("every server is full")
         self.retry_after_s = retry_after_s
 
 
@@ -101,7 +100,7 @@ class Router:
             return None
         rooms = [server for server in able if not server.is_full(now)]
         if not rooms:
-            raise FullError(len(able), self._retry_after_s(able))
+            raise FullError(self._retry_after_s(able))
         matches = {server.name: self._match(server.name, prompt) for server in rooms}
         tokens = prompt.chars[-1] / self.chars_per_token if prompt else 0.0
         heat = self._heated(prompt, max(match.depth for match in matches.values()), now) if prompt else 0.0
