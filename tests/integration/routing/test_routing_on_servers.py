@@ -27,9 +27,9 @@ from support.ports import free_port
 from support.random_farms import farm_of
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
-HOOKS = Path(__file__).parents[2] / "litellm" / "hooks"
+HOOKS = Path(__file__).parents[3] / "litellm" / "hooks"
 MASTER_KEY = "sk-b1946ac92492d2347c6235b4d2611184"
 FARM = """
 hosts: {{box: {{}}}}
