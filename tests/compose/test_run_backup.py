@@ -1,4 +1,4 @@
-"""The gate's database: dumped, lost and restored, with its keys and its spend."""
+"""The gate's database: dumped, lost and restored, with its keys and its spend. After test_run, whose farm this is."""
 
 import os
 import subprocess
