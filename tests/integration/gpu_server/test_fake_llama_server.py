@@ -36,7 +36,9 @@ def started(command: list[str], log: Path, *flags: str) -> Iterator[httpx.Client
     with log.open("wb") as output:
         process = subprocess.Popen(argv, env=environment(), stdout=output, stderr=subprocess.STDOUT)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+        # A connection each: one that is kept is closed by llama-server after 5 s, perhaps as it is used again.
+        alone = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False, limits=alone) as client:
             wait_until(lambda: client.get("/health").status_code == 200, 60, f"{command}; see {log}")
             yield client
     finally:
