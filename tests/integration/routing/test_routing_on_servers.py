@@ -38,7 +38,9 @@ models:
 servers:
   - {{model: chat, host: box, count: 2, ports: [{}, {}]}}
 """
-STORY = "The old lighthouse keeper counted the ships that passed in the night and wrote down each of their names. " * 6
+STORY = (
+    "The old lighthouse keeper counted the ships that passed in the night and wrote down each of their names. " * 20
+)  # long enough that reading it again costs more than any other doubt
 TURNS, MOST_TURNS = 10, 40
 
 
