@@ -192,7 +192,7 @@ install_package() { # package, what to do where apt does not know it
 }
 
 # ---- driver -----------------------------------------------------------------------------------------------------------
-driver_version() { nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1; }
+driver_version() { nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | sed -n 1p; }
 if has nvidia-smi && version=$(driver_version) && [ -n "$version" ]; then
     if [ "${version%%.*}" -lt "$OLDEST_DRIVER" ]; then
         later "driver $version is older than $OLDEST_DRIVER, the first with CUDA 12" "upgrade it the way it was installed: this script does not replace drivers"
@@ -201,7 +201,7 @@ if has nvidia-smi && version=$(driver_version) && [ -n "$version" ]; then
     fi
 elif [ "$driver" = no ]; then
     say left "the driver, as --no-driver says"
-elif has mokutil && mokutil --sb-state 2>/dev/null | grep -q enabled; then
+elif has mokutil && mokutil --sb-state 2>/dev/null | grep enabled >/dev/null; then
     later "Secure Boot is on: a driver that is built here would not be loaded without a key of yours" "enrol one (mokutil --import) and install nvidia-driver, or switch Secure Boot off"
 elif install_package nvidia-driver "on Debian add non-free and non-free-firmware to your sources, on Ubuntu run ubuntu-drivers install; then run this again"; then
     later "the driver begins to work with the next boot" "reboot, then run this again"
@@ -215,7 +215,7 @@ else
     install_package docker.io "add Docker's apt repository (docs.docker.com/engine/install), install docker-ce, then run this again" || true
 fi
 if has nvidia-ctk; then
-    say ok "$(nvidia-ctk --version 2>/dev/null | head -n 1)"
+    say ok "$(nvidia-ctk --version 2>/dev/null | sed -n 1p)"
     if [ -f "$DAEMON" ] && grep -q nvidia-container-runtime "$DAEMON"; then
         say ok "$DAEMON has the NVIDIA runtime"
     else
@@ -234,7 +234,7 @@ fi
 
 # ---- persistence and power ----------------------------------------------------------------------------------------------
 if has nvidia-smi && nvidia-smi >/dev/null 2>&1; then
-    if nvidia-smi --query-gpu=persistence_mode --format=csv,noheader | grep -qv Enabled; then
+    if nvidia-smi --query-gpu=persistence_mode --format=csv,noheader | grep -v Enabled >/dev/null; then
         run "switch persistence mode on" nvidia-smi -pm 1
     else
         say ok "persistence mode"

@@ -56,7 +56,7 @@ umask 077
 "${compose[@]}" exec -T postgres pg_dump --username litellm --format custom litellm >"$dump.new" ||
     fail "pg_dump failed" "see above; does PostgreSQL run? docker compose ps"
 # What pg_restore cannot list is no dump, whatever pg_dump's exit code was.
-"${compose[@]}" exec -T postgres pg_restore --list <"$dump.new" | grep -q 'TABLE DATA public LiteLLM_VerificationToken' ||
+"${compose[@]}" exec -T postgres pg_restore --list <"$dump.new" | grep 'TABLE DATA public LiteLLM_VerificationToken' >/dev/null ||
     fail "the dump holds no keys" "it was not kept; was LiteLLM ever started on this database?"
 mv "$dump.new" "$dump"
 find "$to" -maxdepth 1 -name 'litellm-*.dump' | sort -r | tail -n "+$((keep + 1))" | while IFS= read -r old; do rm -f "$old"; done

@@ -46,7 +46,7 @@ compose=(docker compose --project-directory "$folder" --file "$folder/compose.ya
 sql() { "${compose[@]}" exec -T postgres psql --username litellm --dbname "$1" --no-psqlrc --quiet --set ON_ERROR_STOP=1 --command "$2"; }
 
 "${compose[@]}" up --detach --wait postgres >/dev/null 2>&1 || fail "PostgreSQL does not come up" "docker compose logs postgres says why"
-"${compose[@]}" exec -T postgres pg_restore --list <"$dump" | grep -q 'TABLE DATA public LiteLLM_VerificationToken' ||
+"${compose[@]}" exec -T postgres pg_restore --list <"$dump" | grep 'TABLE DATA public LiteLLM_VerificationToken' >/dev/null ||
     fail "$dump is no dump of a gate's database" "name one that backup.sh made" 2
 if [ "$yes" = no ]; then
     [ -t 0 ] || fail "this replaces the gate's keys and spend, and cannot ask here" "say --yes if you mean it" 2
