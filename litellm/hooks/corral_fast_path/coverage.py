@@ -138,17 +138,23 @@ def steering(body: Body) -> bool:
     )
 
 
-def is_traced() -> bool:
-    """Say whether anything that logs answers may want their text, so that it must be kept."""
+def is_traced(metadata: Body) -> bool:
+    """Say whether anything that logs answers may want the text of this one, so that it must be kept.
+
+    Args:
+        metadata: what LiteLLM keeps of the request; a listener that has `wants_text` is asked with it.
+    """
     from litellm.proxy import proxy_server
 
     if proxy_server.general_settings.get("store_prompts_in_spend_logs"):
         return True
     listeners = (*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback)
-    return any(one != "prometheus" if isinstance(one, str) else _is_foreign(one) for one in listeners)
+    return any(one != "prometheus" if isinstance(one, str) else _wants_text(one, metadata) for one in listeners)
 
 
-def _is_foreign(listener: Any) -> bool:
+def _wants_text(listener: Any, metadata: Body) -> bool:
+    if (asked := getattr(listener, "wants_text", None)) is not None:
+        return bool(asked(metadata))
     module = type(listener).__module__ if isinstance(listener, CustomLogger) else getattr(listener, "__module__", "")
     return not str(module).startswith(_TEXTLESS)
 
