@@ -24,7 +24,10 @@ from corral.farm.model import Model
 from corral.render import gate_metrics
 from corral.render.document import Rendered, number, yaml_file
 
-HOOKS = ("corral_headers.headers", "corral_body_guard.guard", "corral_retries.retries", "corral_fast_path.fast_path")
+HOOKS = (
+    "corral_headers.headers", "corral_request_log.requests", "corral_body_guard.guard", "corral_retries.retries",
+    "corral_fast_path.fast_path",
+)  # fmt: skip
 ROUTING_HOOK = "corral_routing.hook.routing"
 """Chooses among what `corral_retries` leaves, so it comes after it. With another strategy than least-busy it would
 overrule what the farm file asks for."""

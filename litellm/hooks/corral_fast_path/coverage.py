@@ -66,8 +66,9 @@ _AFTER_THE_CALL = (
 )
 """Hooks that may change, hold or refuse what the relay passes on unread."""
 
-_OF_LITELLM = ("litellm.proxy.hooks.", "litellm.integrations.", "litellm.router", "litellm._")
-"""Where LiteLLM's own hooks live. Those observe an answer, and count; the relay lets them."""
+_OF_LITELLM = ("litellm.proxy.hooks.", "litellm.integrations.", "litellm.router", "litellm._", "corral_headers")
+"""Where LiteLLM's own hooks live. Those observe an answer, and count; the relay lets them. What `corral_headers` does
+before a call, the relay does itself."""
 
 
 _TEXTLESS = ("litellm.proxy.", "litellm.router", "litellm._", "litellm.integrations.prometheus", "corral_")

@@ -86,7 +86,11 @@ def test_secrets_come_from_the_environment_and_are_asked_for(tmp_path: Path) -> 
             "where the gate cannot reach it; give listen:",
         ),
         ("langfuse: {url: 'https://x.example', secret_key_env: GPU_SERVER_KEY}", "secret_key_env", "farm's own secret"),
-        ("langfuse: {url: 'https://x.example', sample: 0}", "langfuse.sample", "write a number above 0 and of at most 1"),
+        (
+            "langfuse: {url: 'https://x.example', sample: 0}",
+            "langfuse.sample",
+            "write a number above 0 and of at most 1",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_mend(said: str, place: str, what: str, tmp_path: Path) -> None:
