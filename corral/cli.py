@@ -28,6 +28,7 @@ from corral.plan.cli import plan_command
 from corral.progress import for_console
 from corral.render.cli import render_command
 from corral.setup_farm import command as setup_farm
+from corral.top.cli import rows_now, top
 from corral.up import Started, bring_up
 from corral.yamlfile import YamlFileErrors
 
@@ -50,6 +51,7 @@ app.command("render")(render_command)
 app.command("apply")(apply_cli.apply)
 app.command("rollback")(apply_cli.rollback)
 app.command("history")(apply_cli.history)
+app.command("top")(top)
 out = Console()
 err = Console(stderr=True)
 
@@ -137,6 +139,7 @@ def down(state: StateOption = DEFAULT_STATE) -> None:
 def status(
     state: StateOption = DEFAULT_STATE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    file: FileOption = None,
 ) -> None:
     """Show each part: state, address, pid, memory, since when. Exit code 3 if the farm is not running.
 
@@ -145,10 +148,13 @@ def status(
       corral status
 
       corral status --json | jq -r .endpoint
+
+      corral status --json | jq '.servers[] | select(.state != "ready") | .name'
     """
     farm = farm_status.current(state_dir(state))
     if as_json:
-        sys.stdout.write(json.dumps(farm_status.as_json(farm), indent=1) + "\n")
+        servers = rows_now(state_dir(state), file) if farm is not None and farm.phase == "running" else ()
+        sys.stdout.write(json.dumps(farm_status.as_json(farm, servers), indent=1) + "\n")
     else:
         farm_status.print_table(out, farm)
     if farm is None or farm.phase not in ("running", "starting"):
