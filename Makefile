@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status top logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs dashboards lint format bench routing-sim bench-routing-cost lock clean
+.PHONY: help setup up down status top report logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs dashboards lint format bench routing-sim bench-routing-cost lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ status: ## show each part: state, address, pid, memory, since when
 
 top: ## watch the farm live: servers, GPUs, slots, queues, speeds, keys, faults; q ends
 	@$(INSTALLED) $(CORRAL) top $(ARGS)
+
+report: ## write an HTML page about the last hours, from Prometheus: make report ARGS="--since 7d --out week.html"
+	@scripts/bootstrap.sh report
+	@$(CORRAL) report $(ARGS)
 
 logs: ## show the ends of the logs: make logs, make logs PART=chat-1 ARGS=--follow
 	@$(INSTALLED) $(CORRAL) logs $(PART) $(ARGS)

@@ -27,6 +27,7 @@ from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_o
 from corral.plan.cli import plan_command
 from corral.progress import for_console
 from corral.render.cli import render_command
+from corral.report.cli import report
 from corral.setup_farm import command as setup_farm
 from corral.top.cli import rows_now, top
 from corral.up import Started, bring_up
@@ -52,6 +53,7 @@ app.command("apply")(apply_cli.apply)
 app.command("rollback")(apply_cli.rollback)
 app.command("history")(apply_cli.history)
 app.command("top")(top)
+app.command("report")(report)
 out = Console()
 err = Console(stderr=True)
 
