@@ -170,6 +170,8 @@ class Exchange:
                 data=self._processing.data, user_api_key_dict=self._user, response=result
             )
             cost = attempts.log.response_cost_calculator(result=result)
+            if cost is not None:
+                answer.hidden["response_cost"] = cost  # the row's; LiteLLM would reckon it a second time
             headers = await self._headers(answer, attempts.log, result, cost)
         except Exception as error:
             reason = f"a hook of the gate failed after the answer: {type(error).__name__}: {error}"
