@@ -70,8 +70,12 @@ _OBSERVERS = ("litellm.proxy.hooks.", "litellm.integrations.", "litellm.router",
 """Where LiteLLM's own hooks live, and ours. Those observe an answer, and count; the relay lets them."""
 
 
-_TEXTLESS = ("litellm.proxy.", "litellm.router", "litellm._", "litellm.integrations.prometheus", "corral_")
-"""Where those live that log answers without their text."""
+_TEXTLESS = (
+    "litellm.proxy.", "litellm.router", "litellm._", "litellm.integrations.prometheus",
+    "litellm.integrations.shadow_eval_logger", "corral_",
+)  # fmt: skip
+"""Where those live that log answers without their text. Shadow evaluation, which LiteLLM always loads, wants it of some
+requests, and takes note of one that has none."""
 
 
 def is_of_the_farm(deployment: Mapping[str, Any]) -> bool:
@@ -138,17 +142,17 @@ def steering(body: Body) -> bool:
     )
 
 
-def is_traced() -> bool:
+def is_traced(general_settings: Mapping[str, Any]) -> bool:
     """Say whether anything that logs answers may want their text, so that it must be kept."""
-    from litellm.proxy import proxy_server
-
-    if proxy_server.general_settings.get("store_prompts_in_spend_logs"):
+    if general_settings.get("store_prompts_in_spend_logs"):
         return True
     listeners = (*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback)
-    return any(one != "prometheus" if isinstance(one, str) else _is_foreign(one) for one in listeners)
+    return any(map(_is_foreign, listeners))
 
 
 def _is_foreign(listener: Any) -> bool:
+    if isinstance(listener, str):  # a callback's name, as it was configured
+        return listener != "prometheus" and not listener.startswith("corral_")
     module = type(listener).__module__ if isinstance(listener, CustomLogger) else getattr(listener, "__module__", "")
     return not str(module).startswith(_TEXTLESS)
 
