@@ -8,6 +8,7 @@ from typing import Any
 from litellm.litellm_core_utils.core_helpers import unbind_budget_reservation_from_callbacks
 from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
 from litellm.proxy.common_request_processing import _record_streaming_client_disconnect_if_needed
+from litellm.proxy.utils import ProxyLogging
 
 import litellm
 from corral_fast_path.attempt import Attempts
@@ -79,6 +80,9 @@ class Account:
         LiteLLM frees it with the logging, which waits in a queue: a client that asks again at once would be refused.
         """
         await self._attempts.slot.aclose()
+        for hook in ProxyLogging.callback_capabilities().resolved_callbacks:
+            if (over := getattr(hook, "request_over", None)) is not None:  # the routing's: the slot is free
+                over(self._log.litellm_call_id)
         await self._proxy.proxy_logging_obj.arelease_max_parallel_requests_on_disconnect(self._user)
 
     async def _fail(self, failure: Exception) -> None:

@@ -66,8 +66,8 @@ _AFTER_THE_CALL = (
 )
 """Hooks that may change, hold or refuse what the relay passes on unread."""
 
-_OF_LITELLM = ("litellm.proxy.hooks.", "litellm.integrations.", "litellm.router", "litellm._")
-"""Where LiteLLM's own hooks live. Those observe an answer, and count; the relay lets them."""
+_OBSERVERS = ("litellm.proxy.hooks.", "litellm.integrations.", "litellm.router", "litellm._", "corral_")
+"""Where LiteLLM's own hooks live, and ours. Those observe an answer, and count; the relay lets them."""
 
 
 _TEXTLESS = (
@@ -162,7 +162,7 @@ def _hook_after_the_call() -> str | None:
     if able.has_guardrail or able.has_moderation_override:
         return "guardrail"
     for hook in able.resolved_callbacks:
-        if not type(hook).__module__.startswith(_OF_LITELLM) and any(map(_overridden(hook), _AFTER_THE_CALL)):
+        if not type(hook).__module__.startswith(_OBSERVERS) and any(map(_overridden(hook), _AFTER_THE_CALL)):
             return "hook after the call"
     return None
 

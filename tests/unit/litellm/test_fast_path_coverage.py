@@ -1,5 +1,6 @@
 """What the fast path takes on, and what it leaves to LiteLLM."""
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.integrations.custom_logger import CustomLogger
 
 import litellm
+from corral.render.litellm import HOOKS, ROUTING_HOOK
 from corral_fast_path import coverage
 from corral_fast_path.kinds import KINDS
 
@@ -164,6 +166,12 @@ class Observer(CustomLogger):
 def test_hooks(hook: CustomLogger, reason: str | None) -> None:
     litellm.callbacks.append(hook)
     assert coverage.why_not(CHAT, BODY, Router()) == reason
+
+
+def test_the_hooks_of_the_rendered_configuration_leave_requests_to_it() -> None:
+    names = [tuple(hook.rsplit(".", 1)) for hook in (*HOOKS, ROUTING_HOOK)]
+    litellm.callbacks[:] = [getattr(importlib.import_module(module), name) for module, name in names]
+    assert coverage.why_not(CHAT, BODY, Router()) is None
 
 
 def test_a_response_cache(monkeypatch: pytest.MonkeyPatch) -> None:
