@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help load-test setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs dashboards lint format bench routing-sim bench-routing-cost lock clean
+.PHONY: help capacity load-test setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs dashboards lint format bench routing-sim bench-routing-cost lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -124,6 +124,10 @@ bench: ## measure start, stop, first token and memory; prints a table, writes be
 load-test: ## load the running farm with k6; ends with a table: make load-test ARGS="embeddings --duration 60", ARGS=--list
 	@scripts/bootstrap.sh load
 	@$(CORRAL) load-test $(ARGS)
+
+capacity: ## find how many requests a minute each model bears: make capacity ARGS="chat --write"
+	@scripts/bootstrap.sh load
+	@$(CORRAL) capacity $(ARGS)
 
 routing-sim: ## compare ways to choose servers on simulated farms: make routing-sim ARGS="--servers 8 32 64"
 	@scripts/bootstrap.sh test

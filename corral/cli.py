@@ -17,6 +17,7 @@ from corral import logs as farm_logs
 from corral import status as farm_status
 from corral.apply import cli as apply_cli
 from corral.bench.cli import app as bench_app
+from corral.capacity import cli as capacity_cli
 from corral.doctor import from_farm
 from corral.down import bring_down
 from corral.errors import CorralError
@@ -45,6 +46,7 @@ app.add_typer(keys_app)
 app.add_typer(models_app)
 app.add_typer(monitoring_app, name="monitoring")
 app.add_typer(bench_app, name="bench")
+app.command("capacity")(capacity_cli.command)
 app.command("load-test")(loadtest_cli.command)
 app.command("init")(setup_farm.command)
 app.command("validate")(validate.command)

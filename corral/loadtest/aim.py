@@ -99,5 +99,5 @@ def farm_of(path: Path, environment: Mapping[str, str]) -> Aim:
     return Aim(
         cast("Targets", {**found, "gate": base_url(gate[ENDPOINT_VARIABLE])}),
         resolve_access(Path(), gate) if environment.get(MASTER_KEY_VARIABLE) else None,
-        environment.get(SERVER_KEY_VARIABLE),
+        environment.get(SERVER_KEY_VARIABLE) or None,
     )

@@ -10,7 +10,7 @@ from corral.loadtest.watch import Watched
 WARM_SHARE = 1 / 3
 """Of a run, the beginning in which caches and pools fill."""
 MEMORY_GROWTH, MEMORY_GROWTH_MIB = 0.2, 50
-DESCRIPTOR_GROWTH = 20
+DESCRIPTOR_GROWTH, DESCRIPTOR_GROWTH_SHARE = 20, 0.5
 LATENCY_GROWTH = 0.1
 
 

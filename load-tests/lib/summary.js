@@ -2,7 +2,7 @@
 
 import { durationS, results, seed } from './settings.js';
 import { targets } from './targets.js';
-import { allServers, isObjective } from './thresholds.js';
+import { isObjective } from './thresholds.js';
 
 // `title` names the script; `advice` says what to do where an objective is not kept.
 export function summary(title, advice) {
@@ -32,7 +32,8 @@ function figures(data, title) {
       embeddings_per_second: (of('embeddings', 'count') || 0) / seconds, requests_per_minute: ((of('requests', 'count') || 0) * 60) / seconds,
     };
   }).filter((model) => model.requests > 0);
-  const servers = allServers().map((server) => ({ server, requests: value(`answered_by{server:${server}}`, 'count') || 0 }));
+  const asked = targets.models.filter((model) => models.some((each) => each.model === model.name)).flatMap((model) => model.servers);
+  const servers = asked.map((server) => ({ server, requests: value(`answered_by{server:${server}}`, 'count') || 0 }));
   return { script: title, farm: targets.farm, gate: targets.gate, duration_s: durationS, seconds, seed, models, servers, thresholds: thresholds(data) };
 }
 
@@ -71,6 +72,8 @@ function sections(found) {
 const NAMES = {
   ttft: 'time to first token', duration: 'time of an answer', errors: 'share of errors', answered_by: 'answers', tpot: 'time a token',
   cached_share: 'share of the prompt remembered', requests: 'requests', refused: 'refused by a limit',
+  greedy_served: 'answers for greedy keys', modest_refused: 'share of refused modest keys', odd: 'share that got neither answer nor 429',
+  lost: 'share that got neither answer nor 429', dropped_iterations: 'requests not sent in time',
 };
 
 // 'ttft{model:chat}' and 'p(95)<5000' as 'chat: time to first token, p95 < 5.00 s'.

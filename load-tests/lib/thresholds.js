@@ -1,7 +1,5 @@
 // A run's thresholds: the objectives that corral.yaml gives each model.
 
-import { targets } from './targets.js';
-
 const SHOWN = {
   ttft: 'p(95)>=0', tpot: 'p(95)>=0', duration: 'p(95)>=0', errors: 'rate>=0', requests: 'count>=0', refused: 'count>=0',
   answered_by: 'count>=0', prompt_tokens: 'count>=0', answer_tokens: 'count>=0', embeddings: 'count>=0', cached_share: 'avg>=0',
@@ -38,8 +36,4 @@ export function everyServerAnswers(models) {
 
 export function isObjective(source) {
   return !Object.values(SHOWN).includes(source);
-}
-
-export function allServers() {
-  return targets.servers.map((server) => server.name);
 }
