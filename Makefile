@@ -121,6 +121,14 @@ bench: ## measure start, stop, first token and memory; prints a table, writes be
 	@.venv/bin/python load-tests/bench_farm.py $(ARGS)
 	@.venv/bin/python load-tests/bench_gpu_server.py
 
+load-test: ## load the running farm with k6; ends with a table: make load-test ARGS="embeddings --duration 60", ARGS=--list
+	@scripts/bootstrap.sh load
+	@$(CORRAL) load-test $(ARGS)
+
+capacity: ## find how many requests a minute each model bears: make capacity ARGS="chat --write"
+	@scripts/bootstrap.sh load
+	@$(CORRAL) capacity $(ARGS)
+
 bench-gate: ## measure every way from a client to a server: LiteLLM as installed and tuned, our gate, gpu-server, others
 	@scripts/bootstrap.sh test bench
 	@.venv/bin/litellm-embedded install
