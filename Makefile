@@ -25,6 +25,13 @@ down: ## stop the farm; data and keys stay
 status: ## show each part: state, address, pid, memory, since when
 	@$(INSTALLED) $(CORRAL) status
 
+top: ## watch the farm live: servers, GPUs, slots, queues, speeds, keys, faults; q ends
+	@$(INSTALLED) $(CORRAL) top $(ARGS)
+
+report: ## write an HTML page about the last hours, from Prometheus: make report ARGS="--since 7d --out week.html"
+	@scripts/bootstrap.sh report
+	@$(CORRAL) report $(ARGS)
+
 logs: ## show the ends of the logs: make logs, make logs PART=chat-1 ARGS=--follow
 	@$(INSTALLED) $(CORRAL) logs $(PART) $(ARGS)
 
