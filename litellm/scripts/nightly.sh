@@ -29,6 +29,17 @@ LATE_MIN=$((26 * 60)) # a night's dump, one that took long, and two retries
 RETRY_S=60
 TABLES_S=5 # how often it looks for LiteLLM's tables, at the very first start
 
+mode=${1:-}
+pause() { # seconds; a signal ends it at once
+    sleep "$1" &
+    wait $!
+}
+linger() { # where the service cannot go on: what starts it again does so once a minute
+    if [ $? != 0 ] && [ -z "$mode" ]; then pause "$RETRY_S"; fi
+}
+trap linger EXIT
+trap 'exit 0' TERM INT
+
 folder=${BACKUP_FOLDER:?}
 at=${BACKUP_AT:?}
 keep=${BACKUP_KEEP:?}
@@ -67,13 +78,9 @@ until_next_s() {
     next=$(date -u -d "$at" +%s)
     echo $(((next - now + 86399) % 86400 + 1))
 }
-pause() { # seconds; a signal ends it at once
-    sleep "$1" &
-    wait $!
-}
 
 umask 077
-case ${1:-} in
+case $mode in
 --help | -h) usage ;;
 --now) dump ;;
 --check)
@@ -85,7 +92,6 @@ case ${1:-} in
     ;;
 '')
     [ -w "$folder" ] || fail "$folder cannot be written to by user $(id -u)" "give the volume to that user, or remove it while it is empty"
-    trap 'exit 0' TERM INT
     rm -f "$folder"/*.new # of a dump that was cut off
     until has_tables; do pause "$TABLES_S"; done
     while true; do
@@ -93,5 +99,5 @@ case ${1:-} in
         dump || pause "$RETRY_S"
     done
     ;;
-*) fail "$1 is no option" "see --help" 2 ;;
+*) fail "$mode is no option" "see --help" 2 ;;
 esac

@@ -215,6 +215,15 @@ def server_health(service: str) -> int:
     return httpx.get(f"{SERVERS[service]}/health", timeout=2).status_code
 
 
+def server_says(service: str) -> dict[str, Any]:
+    """Return what a server says of itself on its /health; empty where it does not answer."""
+    try:
+        said: dict[str, Any] = httpx.get(f"{SERVERS[service]}/health", timeout=2).json()
+    except httpx.HTTPError:
+        return {}
+    return said
+
+
 @dataclass
 class ContainerFarm:
     """Both projects, a client with a key of its own, and how long all of it took to come up, in seconds."""
