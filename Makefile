@@ -114,7 +114,7 @@ dashboards: ## write Grafana's dashboards from their code
 	@scripts/bootstrap.sh test
 	@PYTHONPATH=monitoring/grafana .venv/bin/python -m corral_dashboards monitoring/grafana/dashboards
 
-lint: ## check format, rules, types and shell scripts
+lint: ## check format, rules, types, shell scripts, Dockerfiles and compose files
 	@scripts/bootstrap.sh test lint
 	@scripts/lint
 
