@@ -16,11 +16,14 @@ from rich.panel import Panel
 from corral import logs as farm_logs
 from corral import status as farm_status
 from corral.apply import cli as apply_cli
+from corral.bench.cli import app as bench_app
+from corral.capacity import cli as capacity_cli
 from corral.doctor import from_farm
 from corral.down import bring_down
 from corral.errors import CorralError
 from corral.farm import validate
 from corral.keys.cli import app as keys_app
+from corral.loadtest import cli as loadtest_cli
 from corral.models.cli import app as models_app
 from corral.monitoring.cli import app as monitoring_app
 from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
@@ -44,6 +47,9 @@ app = typer.Typer(
 app.add_typer(keys_app)
 app.add_typer(models_app)
 app.add_typer(monitoring_app, name="monitoring")
+app.add_typer(bench_app, name="bench")
+app.command("capacity")(capacity_cli.command)
+app.command("load-test")(loadtest_cli.command)
 app.command("init")(setup_farm.command)
 app.command("validate")(validate.command)
 app.command("doctor")(from_farm.command)

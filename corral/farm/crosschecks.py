@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from corral.farm.file import FarmFile
+from corral.farm.owned_flags import OWNED_FLAGS
 from corral.farm.secret_names import DATABASE_PASSWORD, DATABASE_URL, GATE_SECRETS, REDIS_PASSWORD
 from corral.farm.servers import servers_of
 from corral.farm.values import is_loopback
@@ -54,13 +55,25 @@ def _paths(farm: FarmFile) -> Iterator[Problem]:
 
 def _flags(farm: FarmFile) -> Iterator[Problem]:
     for name, model in farm.models.items():
+        path: KeyPath = ("models", name, "extra_args")
         try:
             shlex.split(" ".join(model.extra_args))
         except ValueError as error:
-            said = str(error).lower()
-            yield Problem.at(
-                ("models", name, "extra_args"), f"cannot be split into words: {said}", "quote as for a shell"
-            )
+            yield Problem.at(path, f"cannot be split into words: {str(error).lower()}", "quote as for a shell")
+            continue
+        for place, line in enumerate(model.extra_args):
+            for flag in _flags_in(line):
+                if instead := OWNED_FLAGS.get(flag):
+                    yield Problem.at((*path, place), f"{flag} is set by Corral", f"say it by {instead}")
+
+
+def _flags_in(line: str) -> Iterator[str]:
+    """Give the flags of a line; a quotation that goes on in the next one is not looked into."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return
+    yield from (word.split("=", 1)[0] for word in words)
 
 
 def _providers(farm: FarmFile) -> Iterator[Problem]:

@@ -160,7 +160,8 @@ class Exchange:
                 await shielded(account.settle(result, whole=end is End.WHOLE))
 
     def _is_traced(self) -> bool:
-        return coverage.is_traced(self._processing.data.get(self._kind.metadata) or {})
+        metadata = self._processing.data.get(self._kind.metadata) or {}
+        return coverage.is_traced(proxy_server.general_settings, metadata)
 
     async def _whole(self, attempts: Attempts, answer: Answer, document: Body, account: Account) -> None:
         tokens = Tokens()
@@ -171,6 +172,8 @@ class Exchange:
                 data=self._processing.data, user_api_key_dict=self._user, response=result
             )
             cost = attempts.log.response_cost_calculator(result=result)
+            if cost is not None:
+                answer.hidden["response_cost"] = cost  # the row's; LiteLLM would reckon it a second time
             headers = await self._headers(answer, attempts.log, result, cost)
         except Exception as error:
             reason = f"a hook of the gate failed after the answer: {type(error).__name__}: {error}"
