@@ -56,7 +56,7 @@ def run(farm: SimulatedFarm, script: str, folder: Path, *, ttft_p95_s: float = 5
 
 def test_each_script_keeps_its_objectives_on_a_farm_that_is_in_order(tmp_path: Path) -> None:
     scripts = [name for name in k6.names() if name != "keys"]
-    assert len(scripts) == 7
+    assert len(scripts) == 8
     with SimulatedFarm(service_s=0.02) as farm, ThreadPoolExecutor(4) as pool:
         ran = dict(zip(scripts, pool.map(lambda name: run(farm, name, tmp_path / name), scripts), strict=True))
     for name, each in ran.items():
