@@ -30,7 +30,9 @@ from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_o
 from corral.plan.cli import plan_command
 from corral.progress import for_console
 from corral.render.cli import render_command
+from corral.report.cli import report
 from corral.setup_farm import command as setup_farm
+from corral.top.cli import rows_now, top
 from corral.up import Started, bring_up
 from corral.yamlfile import YamlFileErrors
 
@@ -56,6 +58,8 @@ app.command("render")(render_command)
 app.command("apply")(apply_cli.apply)
 app.command("rollback")(apply_cli.rollback)
 app.command("history")(apply_cli.history)
+app.command("top")(top)
+app.command("report")(report)
 out = Console()
 err = Console(stderr=True)
 
@@ -143,6 +147,7 @@ def down(state: StateOption = DEFAULT_STATE) -> None:
 def status(
     state: StateOption = DEFAULT_STATE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    file: FileOption = None,
 ) -> None:
     """Show each part: state, address, pid, memory, since when. Exit code 3 if the farm is not running.
 
@@ -151,10 +156,13 @@ def status(
       corral status
 
       corral status --json | jq -r .endpoint
+
+      corral status --json | jq '.servers[] | select(.state != "ready") | .name'
     """
     farm = farm_status.current(state_dir(state))
     if as_json:
-        sys.stdout.write(json.dumps(farm_status.as_json(farm), indent=1) + "\n")
+        servers = rows_now(state_dir(state), file) if farm is not None and farm.phase == "running" else ()
+        sys.stdout.write(json.dumps(farm_status.as_json(farm, servers), indent=1) + "\n")
     else:
         farm_status.print_table(out, farm)
     if farm is None or farm.phase not in ("running", "starting"):
@@ -166,6 +174,9 @@ def logs(
     part: Annotated[str | None, typer.Argument(help="A part's name; all parts if left out.")] = None,
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines, of each part.")] = 40,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is added, until Ctrl-C.")] = False,
+    request: Annotated[
+        str | None, typer.Option(metavar="ID", help="One request's lines of all logs; see x-litellm-call-id.")
+    ] = None,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Print the ends of the parts' logs.
@@ -177,7 +188,14 @@ def logs(
       corral logs chat-1 -n 200
 
       corral logs litellm --follow
+
+      corral logs --request 5606de1b-78e1-4fbe-bd7c-004b31173f78     from the gate to llama-server
     """
+    if request is not None:
+        if part or follow:
+            raise CorralError("--request looks through all logs, once", "leave the part and --follow out", exit_code=2)
+        farm_logs.show_request(state_dir(state), out, request)
+        return
     try:
         farm_logs.show(state_dir(state), out, part, lines, follow=follow)
     except KeyboardInterrupt:
