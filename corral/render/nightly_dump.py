@@ -3,6 +3,7 @@
 from corral.farm import secret_names
 from corral.render.compose import Service, Variable, hardened, mounted
 
+BACKUP = "backup"
 SCRIPTS = "/app/corral/scripts"
 DUMPS = "/var/lib/postgresql/data"
 """Where the image has a folder of PostgreSQL's user: a new volume takes its owner from there."""
@@ -36,7 +37,7 @@ def nightly_dump(image: str, user: str) -> Service:
         "depends_on": {"postgres": {"condition": "service_healthy", "required": True}},
         "healthcheck": {
             "test": ["CMD", "bash", script, "--check"],
-            "interval": "60s",
+            "interval": "10s",
             "timeout": "10s",
             "retries": 3,
             "start_period": "300s",

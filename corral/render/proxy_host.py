@@ -21,7 +21,7 @@ from corral.render.compose import (
     published,
 )
 from corral.render.document import Rendered
-from corral.render.nightly_dump import nightly_dump
+from corral.render.nightly_dump import BACKUP, nightly_dump
 
 POSTGRES_IMAGE = "postgres:17-bookworm"
 POSTGRES_USER = "999:999"  # of Debian's image; as root it would need capabilities to change to it
@@ -44,7 +44,7 @@ def render(farm: FarmFile, servers: Sequence[Server]) -> Rendered | None:
     services = {
         "litellm": _litellm(farm, on_host_network=on_loopback),
         "postgres": _postgres(farm.proxy.database_port if on_loopback else None),
-        "backup": nightly_dump(POSTGRES_IMAGE, POSTGRES_USER),
+        BACKUP: nightly_dump(POSTGRES_IMAGE, POSTGRES_USER),
     }
     volumes: dict[str, dict[str, str]] = {"postgres": {}, "dumps": {}}
     document: ComposeFile = {"name": f"{farm.name}-gate", "services": services, "volumes": volumes}
