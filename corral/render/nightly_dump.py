@@ -1,7 +1,7 @@
 """The service `backup` of the gate's compose file: a dump of its database each night, kept in a volume of its own."""
 
 from corral.farm import secret_names
-from corral.render.compose import Service, Variable, hardened, mounted
+from corral.render.compose import Service, Variable, Volume, hardened, mounted
 
 BACKUP = "backup"
 SCRIPTS = "/app/corral/scripts"
@@ -9,6 +9,11 @@ DUMPS = "/var/lib/postgresql/data"
 """Where the image has a folder of PostgreSQL's user: a new volume takes its owner from there."""
 AT_UTC = "03:15"
 KEEP = "14"
+
+
+def scripts() -> Volume:
+    """Return the mount of litellm/scripts, of which some are a container's entry."""
+    return mounted(Variable("CORRAL_SCRIPTS", default="./scripts"), SCRIPTS)
 
 
 def nightly_dump(image: str, user: str) -> Service:
@@ -32,7 +37,7 @@ def nightly_dump(image: str, user: str) -> Service:
         },
         "volumes": [
             {"type": "volume", "source": "dumps", "target": DUMPS},
-            mounted(Variable("CORRAL_SCRIPTS", default="./scripts"), SCRIPTS),
+            scripts(),
         ],
         "depends_on": {"postgres": {"condition": "service_healthy", "required": True}},
         "healthcheck": {

@@ -21,7 +21,7 @@ from corral.render.compose import (
     published,
 )
 from corral.render.document import Rendered
-from corral.render.nightly_dump import BACKUP, nightly_dump
+from corral.render.nightly_dump import BACKUP, SCRIPTS, nightly_dump, scripts
 
 POSTGRES_IMAGE = "postgres:17-bookworm"
 POSTGRES_USER = "999:999"  # of Debian's image; as root it would need capabilities to change to it
@@ -127,7 +127,8 @@ def _postgres(port_on_loopback: int | None) -> Service:
             "POSTGRES_DB": "litellm",
             "POSTGRES_PASSWORD": DATABASE_PASSWORD,
         },
-        "volumes": [{"type": "volume", "source": "postgres", "target": "/var/lib/postgresql/data"}],
+        "entrypoint": ["bash", f"{SCRIPTS}/postgres.sh"],
+        "volumes": [{"type": "volume", "source": "postgres", "target": "/var/lib/postgresql/data"}, scripts()],
         "tmpfs": ["/tmp", "/run/postgresql:uid=999,gid=999"],  # noqa: S108  # the container's own
         "healthcheck": {
             "test": ["CMD", "pg_isready", "-q", "-U", "litellm", "-d", "litellm"],
