@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs dashboards lint format bench routing-sim bench-routing-cost lock clean
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*## .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,13 @@ down: ## stop the farm; data and keys stay
 
 status: ## show each part: state, address, pid, memory, since when
 	@$(INSTALLED) $(CORRAL) status
+
+top: ## watch the farm live: servers, GPUs, slots, queues, speeds, keys, faults; q ends
+	@$(INSTALLED) $(CORRAL) top $(ARGS)
+
+report: ## write an HTML page about the last hours, from Prometheus: make report ARGS="--since 7d --out week.html"
+	@scripts/bootstrap.sh report
+	@$(CORRAL) report $(ARGS)
 
 logs: ## show the ends of the logs: make logs, make logs PART=chat-1 ARGS=--follow
 	@$(INSTALLED) $(CORRAL) logs $(PART) $(ARGS)
@@ -121,9 +128,27 @@ bench: ## measure start, stop, first token and memory; prints a table, writes be
 	@.venv/bin/python load-tests/bench_farm.py $(ARGS)
 	@.venv/bin/python load-tests/bench_gpu_server.py
 
-routing-sim: ## compare ways to choose servers on simulated farms: make routing-sim ARGS="--servers 8 32 64"
+load-test: ## load the running farm with k6; ends with a table: make load-test ARGS="embeddings --duration 60", ARGS=--list
+	@scripts/bootstrap.sh load
+	@$(CORRAL) load-test $(ARGS)
+
+capacity: ## find how many requests a minute each model bears: make capacity ARGS="chat --write"
+	@scripts/bootstrap.sh load
+	@$(CORRAL) capacity $(ARGS)
+
+bench-gate: ## measure every way from a client to a server: LiteLLM as installed and tuned, our gate, gpu-server, others
+	@scripts/bootstrap.sh test bench
+	@.venv/bin/litellm-embedded install
+	@PYTHONPATH=load-tests:tests:litellm/hooks .venv/bin/python -m gate_bench $(ARGS)
+
+routing-sim: ## compare ways to choose servers on simulated farms: make routing-sim ARGS="--servers 8 32 64", or ARGS=--validate against real servers
 	@scripts/bootstrap.sh test
 	@PYTHONPATH=load-tests:litellm/hooks .venv/bin/python -m routing_sim $(ARGS)
+
+bench-routing: ## stock LiteLLM, this gate and a router in Rust before two real servers: make bench-routing ARGS="--rounds 3 --plot FILE"
+	@scripts/bootstrap.sh test bench
+	@.venv/bin/litellm-embedded install
+	@PYTHONPATH=load-tests:litellm/hooks .venv/bin/python load-tests/bench_routing_servers.py $(ARGS)
 
 bench-routing-cost: ## measure the CPU time and memory that choosing a server takes
 	@scripts/bootstrap.sh test

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from corral.farm.file import FarmFile
+from corral.farm.owned_flags import OWNED_FLAGS
 from corral.farm.secret_names import DATABASE_PASSWORD, DATABASE_URL, GATE_SECRETS, REDIS_PASSWORD
 from corral.farm.servers import servers_of
 from corral.farm.values import is_loopback
@@ -25,6 +26,7 @@ def conflicts(farm: FarmFile) -> Iterator[Problem]:
     yield from _flags(farm)
     yield from _providers(farm)
     yield from _server_names(farm)
+    yield from _langfuse(farm)
 
 
 def _addresses(farm: FarmFile) -> Iterator[Problem]:
@@ -53,13 +55,25 @@ def _paths(farm: FarmFile) -> Iterator[Problem]:
 
 def _flags(farm: FarmFile) -> Iterator[Problem]:
     for name, model in farm.models.items():
+        path: KeyPath = ("models", name, "extra_args")
         try:
             shlex.split(" ".join(model.extra_args))
         except ValueError as error:
-            said = str(error).lower()
-            yield Problem.at(
-                ("models", name, "extra_args"), f"cannot be split into words: {said}", "quote as for a shell"
-            )
+            yield Problem.at(path, f"cannot be split into words: {str(error).lower()}", "quote as for a shell")
+            continue
+        for place, line in enumerate(model.extra_args):
+            for flag in _flags_in(line):
+                if instead := OWNED_FLAGS.get(flag):
+                    yield Problem.at((*path, place), f"{flag} is set by Corral", f"say it by {instead}")
+
+
+def _flags_in(line: str) -> Iterator[str]:
+    """Give the flags of a line; a quotation that goes on in the next one is not looked into."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return
+    yield from (word.split("=", 1)[0] for word in words)
 
 
 def _providers(farm: FarmFile) -> Iterator[Problem]:
@@ -87,3 +101,32 @@ def _server_names(farm: FarmFile) -> Iterator[Problem]:
                 if alias in ids:
                     what = f"{alias} is the name of a server too"
                     yield Problem.at((section, name, "aliases", place), what, "take another alias")
+
+
+def _langfuse(farm: FarmFile) -> Iterator[Problem]:
+    traces = farm.langfuse
+    if traces is None:
+        return
+    for key in ("public_key_env", "secret_key_env"):
+        if (name := getattr(traces, key)) in _OF_THE_FARM:
+            yield Problem.at(("langfuse", key), f"{name} is the farm's own secret", "give Langfuse's a name of its own")
+    if traces.host is None:
+        if traces.url is None:
+            mend = "add host: NAME to run it there, or url: of one that runs"
+            yield Problem.at(("langfuse",), "says neither where Langfuse is nor where to run it", mend, on_key=True)
+        return
+    if farm.hosts[traces.host].runtime != "compose":
+        mend = "name a compose host, or give url: of one that runs"
+        yield Problem.at(("langfuse", "host"), f"Langfuse is containers, and {traces.host} runs processes", mend)
+        return
+    address = traces.listen or farm.hosts[traces.host].address
+    beside_gate = traces.host == farm.gate_host and _listens_on_loopback(farm, farm.gate_host)
+    if traces.url is None and is_loopback(address) and not beside_gate:
+        what = f"listens on {address}, where the gate cannot reach it"
+        mend = "give listen: an address of its host, or url:"
+        yield Problem.at(("langfuse", "listen" if traces.listen else "host"), what, mend)
+
+
+def _listens_on_loopback(farm: FarmFile, host: str) -> bool:
+    """Whether GPU servers there do: the gate then uses its host's network (`render.proxy_host.on_host_network`)."""
+    return is_loopback(farm.hosts[host].address) and any(each.host == host for each in farm.servers)

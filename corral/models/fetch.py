@@ -6,6 +6,7 @@ crash; the file gets its name by a rename when its size, its SHA-256 and its fir
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from corral.models.persistence import Patience, TransientError, persist
 from corral.models.preparation import STAMPS_NAME, prepare
 from corral.models.records import Files, Record, has_magic
 from corral.models.remote import Hub, Remote, asking, client, first_byte, look, validator, whole_size
+from corral.models.same_source import other_name
 from corral.models.sources import HubSource, PackageSource, PathSource, RemoteSource
 from corral.models.stamps import Stamps
 from corral.models.wanted import Wanted
@@ -74,6 +76,10 @@ class _Download:
         return self.source.sha256 or self.remote.published_sha256
 
     @property
+    def origin_key(self) -> tuple[tuple[str, str], ...]:
+        return tuple(self.source.origin.items())
+
+    @property
     def missing_bytes(self) -> int:
         here = self.files.part.stat().st_size if self.files.part.exists() else 0
         return max(0, (self.remote.size or 0) - here)
@@ -113,14 +119,17 @@ class _Pull:
         self._web = web
         self._patience = patience
         self._turns = asyncio.Semaphore(parallel)
+        self._one_origin: defaultdict[tuple[tuple[str, str], ...], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._one_package = asyncio.Lock()  # `prepare` would take another one of this process for a stranger
 
     async def run(self, wanted: Sequence[Wanted]) -> list[Pulled]:
         looked = await asyncio.gather(*(self._settled(one.name, self._look_at(one)) for one in wanted))
         downloads = [one for one in looked if isinstance(one, _Download)]
         if downloads:
-            check_room(self._into, {one.name: one.missing_bytes for one in downloads}, RESERVE_BYTES)
-        fetched = await asyncio.gather(*(self._settled(one.name, self._fetch(one)) for one in downloads))
+            each_origin_once = {one.origin_key: one for one in downloads}.values()
+            check_room(self._into, {one.name: one.missing_bytes for one in each_origin_once}, RESERVE_BYTES)
+        names = [one.name for one in wanted]
+        fetched = await asyncio.gather(*(self._settled(one.name, self._fetch(one, names)) for one in downloads))
         results = {one.name: one for one in (*looked, *fetched) if isinstance(one, Pulled)}
         return [results[one.name] for one in wanted]
 
@@ -182,12 +191,18 @@ class _Pull:
         files.write_record(Record(source.origin, size, right, checked, mtime_ns=0))
         return Pulled(files.name, "found", files.target, size, checked)
 
-    async def _fetch(self, download: _Download) -> Pulled:
+    async def _fetch(self, download: _Download, names: Sequence[str]) -> Pulled:
         say = self._saying(download.name)
         files = download.files
-        async with exclusively_async(files.lock, lambda: say("waiting for another process that pulls it")):
+        async with (
+            self._one_origin[download.origin_key],
+            exclusively_async(files.lock, lambda: say("waiting for another process that pulls it")),
+        ):
             if found := await self._found(download.source, files, download.expected):
                 return found
+            if same := other_name(files, download.source.origin, download.expected, names):
+                say("is the same file as another model's: not fetched again")
+                return Pulled(files.name, "found", files.target, same.size, same.checked)
             async with self._turns:
                 return await self._download(download)
 

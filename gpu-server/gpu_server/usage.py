@@ -90,25 +90,29 @@ class StreamTail:
 
 
 class Rate:
-    """A decaying mean of tokens per second, weighted by tokens: the last ~`window` tokens count."""
+    """Tokens per second, of which the last ~`window` tokens count: least squares of seconds on tokens.
+
+    A few tokens take as long as a full batch of them. In a plain mean the short ends of prompts that are mostly cached
+    would so make a server look many times slower than it reads a whole prompt.
+    """
 
     def __init__(self, window: float) -> None:
         self._window = window
-        self._tokens = 0.0
-        self._seconds = 0.0
+        self._squares = 0.0  # of tokens
+        self._products = 0.0  # tokens x seconds
 
     def add(self, tokens: int, ms: float | None) -> None:
         """Count `tokens` made in `ms`."""
         if not ms or tokens <= 0:
             return
         keep = self._window / (self._window + tokens)
-        self._tokens = self._tokens * keep + tokens
-        self._seconds = self._seconds * keep + ms / 1000
+        self._squares = self._squares * keep + tokens * tokens
+        self._products = self._products * keep + tokens * ms / 1000
 
     @property
     def value(self) -> float | None:
         """Tokens per second, None before the first answer."""
-        return round(self._tokens / self._seconds, 2) if self._seconds else None
+        return round(self._squares / self._products, 2) if self._products else None
 
 
 def _objects(texts: list[bytes]) -> list[dict[str, Any]]:

@@ -112,9 +112,8 @@ class Ours:
             return None
         if choice is None:
             return able[0]
-        for number, router in enumerate(self._routers):
-            if number != worker:
-                router.heard(choice.chosen.name, request.prompt, self._clock.now)
+        for router in self._others(worker):
+            router.heard(call, choice.chosen.name, request.prompt, self._clock.now)
         return choice.chosen.name
 
     def began(self, call: str, worker: int, server: SimulatedServer) -> None:
@@ -126,14 +125,18 @@ class Ours:
         first_s = None if request.first_token is None else request.first_token - request.arrived
         usage = Usage(request.tokens[-1], request.cached, request.answer_tokens, first_s, now - request.arrived)
         self._routers[worker].ended(call, usage, now)
+        for router in self._others(worker):
+            router.heard_end(call, request.server, now, answered=True)
 
     def failed(self, call: str, worker: int, server: str, why: str, now: float) -> None:
         """See `Policy`."""
         pick = self._routers[worker].failed(call, now, full=why == "full")
         if pick is not None and pick.prompt is not None:
-            for number, router in enumerate(self._routers):
-                if number != worker:
-                    router.unheard(server, pick.prompt)
+            for router in self._others(worker):
+                router.unheard(call, server, pick.prompt, now)
+
+    def _others(self, worker: int) -> list[Router]:
+        return [router for number, router in enumerate(self._routers) if number != worker]
 
     def _poll(self, router: Router, server: SimulatedServer) -> None:
         now = self._clock.now

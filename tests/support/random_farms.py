@@ -8,6 +8,7 @@ import yaml
 from hypothesis import strategies as st
 
 from corral.farm import FarmFile, load_farm
+from corral.farm.owned_flags import OWNED_FLAGS
 
 FARMS = Path(__file__).parents[2] / "farms"
 TWO_HOSTS = FARMS / "two-hosts.yaml"
@@ -63,6 +64,7 @@ _words = st.text(_plain_characters, min_size=1, max_size=12) | st.sampled_from(
     [word for word in HOSTILE if word.isprintable() and "$" not in word and "`" not in word]
 )
 _suffixes = st.text("abcxyzABC019._-", max_size=8).map(lambda text: f"x{text}" if text else "")
+_flags = _words.filter(lambda word: word.split("=", 1)[0] not in OWNED_FLAGS)
 _paths = st.text(_printable, min_size=1, max_size=20).map(lambda text: "/data/" + text) | st.sampled_from(
     ["/data/" + text for text in HOSTILE if text.isprintable()]
 )
@@ -90,6 +92,8 @@ def farm_files(draw: st.DrawFn) -> dict[str, Any]:
         data["monitoring"] = {"scrape_interval_s": draw(st.integers(1, 600))}
     if draw(st.booleans()):
         data["langfuse"] = {"url": "https://traces.example", "content": draw(st.booleans())}
+        if draw(st.booleans()):
+            data["langfuse"]["host"] = draw(st.sampled_from(sorted(hosts)))
     return data
 
 
@@ -142,7 +146,7 @@ def _model(draw: st.DrawFn, number: int) -> dict[str, Any]:
         "gpu_layers": draw(st.just("all") | st.integers(0, 99)),
         "batch": batch,
         "ubatch": draw(st.integers(1, batch)),
-        "extra_args": [shlex.quote(word) for word in draw(st.lists(_words, max_size=3))],
+        "extra_args": [shlex.quote(word) for word in draw(st.lists(_flags, max_size=3))],
         "serving": {"drain_timeout_s": draw(_seconds), "queue_timeout_s": draw(_seconds)},
         "price": {"prompt": draw(st.floats(0, 100)), "answer": draw(st.floats(0, 100))},
     }

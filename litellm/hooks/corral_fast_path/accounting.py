@@ -8,10 +8,11 @@ from typing import Any
 from litellm.litellm_core_utils.core_helpers import unbind_budget_reservation_from_callbacks
 from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
 from litellm.proxy.common_request_processing import _record_streaming_client_disconnect_if_needed
+from litellm.proxy.utils import ProxyLogging
 
 import litellm
 from corral_fast_path.attempt import Attempts
-from corral_fast_path.kinds import Kind
+from corral_fast_path.logged_answer import logged_answer
 from corral_fast_path.tokens import Tokens
 from corral_fast_path.upstream import BrokenOffError, DepartedError
 
@@ -43,7 +44,7 @@ class Account:
         """
         usage = self._usage(tokens, events)
         name = tokens.answer_id or self._log.litellm_call_id
-        result = _result(self._attempts.kind, name, self._log.model, usage, documents, self._request)
+        result = logged_answer(self._attempts.kind, name, self._log.model, usage, documents)
         result._hidden_params = self._attempts.answer.hidden if self._attempts.answer else {}
         return result
 
@@ -79,6 +80,9 @@ class Account:
         LiteLLM frees it with the logging, which waits in a queue: a client that asks again at once would be refused.
         """
         await self._attempts.slot.aclose()
+        for hook in ProxyLogging.callback_capabilities().resolved_callbacks:
+            if (over := getattr(hook, "request_over", None)) is not None:  # the routing's: the slot is free
+                over(self._log.litellm_call_id)
         await self._proxy.proxy_logging_obj.arelease_max_parallel_requests_on_disconnect(self._user)
 
     async def _fail(self, failure: Exception) -> None:
@@ -103,58 +107,6 @@ class Account:
             return int(litellm.token_counter(model="", text=prompt))
         except Exception:  # noqa: BLE001  # whatever LiteLLM's tokenizer makes of it, the row must be written
             return 0
-
-
-def _result(
-    kind: Kind, name: str, model: str, usage: Any, documents: Sequence[Mapping[str, Any]], request: Mapping[str, Any]
-) -> Any:
-    if kind.call_type == "aembedding":
-        return litellm.EmbeddingResponse(model=model, usage=usage, data=[])
-    if kind.call_type == "atext_completion":
-        choice = {"text": _text(documents), "index": 0, "finish_reason": _finish(documents), "logprobs": None}
-        return litellm.TextCompletionResponse(id=name, model=model, usage=usage, choices=[choice])
-    built = _built(documents, request)
-    if built is not None:
-        built.id, built.model, built.usage = name, model, usage
-        return built
-    message = {"role": "assistant", "content": _said(documents)}
-    choice = {"index": 0, "finish_reason": "stop", "message": message}
-    return litellm.ModelResponse(id=name, model=model, usage=usage, choices=[choice])
-
-
-def _built(documents: Sequence[Mapping[str, Any]], request: Mapping[str, Any]) -> Any:
-    """The answer with its text and tool calls, as LiteLLM puts it together; None if there is none to build."""
-    try:
-        if any("message" in choice for document in documents for choice in document.get("choices") or ()):
-            return litellm.ModelResponse(**documents[0])
-        chunks = [litellm.ModelResponseStream(**document) for document in documents if document.get("choices")]
-        return litellm.stream_chunk_builder(chunks, messages=request.get("messages")) if chunks else None
-    except Exception:  # noqa: BLE001  # a trace without text is better than no row
-        return None
-
-
-def _said(documents: Sequence[Mapping[str, Any]]) -> str:
-    """The text of an answer of Anthropic's Messages or OpenAI's Responses, or of the events of its stream."""
-    found: list[str] = []
-    for document in documents:
-        delta = document.get("delta")
-        if isinstance(delta, str) and document.get("type") == "response.output_text.delta":
-            found.append(delta)
-        elif isinstance(delta, dict):
-            found.append(str(delta.get("text") or ""))
-        for item in document.get("output") or [document]:
-            parts = item.get("content") if isinstance(item, dict) else None
-            found += [str(part.get("text") or "") for part in parts or () if isinstance(part, dict)]
-    return "".join(found)
-
-
-def _text(documents: Sequence[Mapping[str, Any]]) -> str:
-    return "".join(str(choice.get("text") or "") for one in documents for choice in (one.get("choices") or ())[:1])
-
-
-def _finish(documents: Sequence[Mapping[str, Any]]) -> str:
-    reasons = (choice.get("finish_reason") for one in documents for choice in (one.get("choices") or ())[:1])
-    return str(next((reason for reason in reasons if reason), "stop"))
 
 
 async def shielded(work: Any) -> None:

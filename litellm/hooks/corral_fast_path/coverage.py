@@ -66,12 +66,17 @@ _AFTER_THE_CALL = (
 )
 """Hooks that may change, hold or refuse what the relay passes on unread."""
 
-_OF_LITELLM = ("litellm.proxy.hooks.", "litellm.integrations.", "litellm.router", "litellm._")
-"""Where LiteLLM's own hooks live. Those observe an answer, and count; the relay lets them."""
+_OBSERVERS = ("litellm.proxy.hooks.", "litellm.integrations.", "litellm.router", "litellm._", "corral_")
+"""Where LiteLLM's own hooks live, and ours. Those observe an answer, and count; the relay lets them. What
+`corral_headers` does before a call, the relay does itself."""
 
 
-_TEXTLESS = ("litellm.proxy.", "litellm.router", "litellm._", "litellm.integrations.prometheus", "corral_")
-"""Where those live that log answers without their text."""
+_TEXTLESS = (
+    "litellm.proxy.", "litellm.router", "litellm._", "litellm.integrations.prometheus",
+    "litellm.integrations.shadow_eval_logger", "corral_",
+)  # fmt: skip
+"""Where those live that log answers without their text. Shadow evaluation, which LiteLLM always loads, wants it of some
+requests, and takes note of one that has none."""
 
 
 def is_of_the_farm(deployment: Mapping[str, Any]) -> bool:
@@ -138,17 +143,24 @@ def steering(body: Body) -> bool:
     )
 
 
-def is_traced() -> bool:
-    """Say whether anything that logs answers may want their text, so that it must be kept."""
-    from litellm.proxy import proxy_server
+def is_traced(general_settings: Mapping[str, Any], metadata: Body) -> bool:
+    """Say whether anything that logs answers may want the text of this one, so that it must be kept.
 
-    if proxy_server.general_settings.get("store_prompts_in_spend_logs"):
+    Args:
+        general_settings: LiteLLM's.
+        metadata: what LiteLLM keeps of the request; a listener that has `wants_text` is asked with it.
+    """
+    if general_settings.get("store_prompts_in_spend_logs"):
         return True
     listeners = (*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback)
-    return any(one != "prometheus" if isinstance(one, str) else _is_foreign(one) for one in listeners)
+    return any(_wants_text(one, metadata) for one in listeners)
 
 
-def _is_foreign(listener: Any) -> bool:
+def _wants_text(listener: Any, metadata: Body) -> bool:
+    if isinstance(listener, str):  # a callback's name, as it was configured
+        return listener != "prometheus" and not listener.startswith("corral_")
+    if (asked := getattr(listener, "wants_text", None)) is not None:
+        return bool(asked(metadata))
     module = type(listener).__module__ if isinstance(listener, CustomLogger) else getattr(listener, "__module__", "")
     return not str(module).startswith(_TEXTLESS)
 
@@ -158,7 +170,7 @@ def _hook_after_the_call() -> str | None:
     if able.has_guardrail or able.has_moderation_override:
         return "guardrail"
     for hook in able.resolved_callbacks:
-        if not type(hook).__module__.startswith(_OF_LITELLM) and any(map(_overridden(hook), _AFTER_THE_CALL)):
+        if not type(hook).__module__.startswith(_OBSERVERS) and any(map(_overridden(hook), _AFTER_THE_CALL)):
             return "hook after the call"
     return None
 

@@ -37,7 +37,7 @@ def document(router: Router, now: float) -> dict[str, Any]:
             "confidence": round(server.confidence(now), 2),
             "requests": server.requests(),
             "slots": server.load.slots if server.load else None,
-            "own_requests": len(server.flights),
+            "own_requests": sum(not flight.by_other for flight in server.flights.values()),
             "failures_in_a_row": server.failures,
             "seconds_a_request": round(server.holding_s, 2),
             "prompt_tokens_per_second": status.prefill_rate if status else None,

@@ -3,8 +3,16 @@
 Servers report their load, but not what they remember; a worker that has not seen the first turn of a conversation
 could not know where it is remembered. And of a burst, each worker would send its part to the same server. Each worker
 has a Unix datagram socket in a folder that only its user may enter, named after the process that started them all;
-what it picks, it sends to the others as digests and counts, no text. Nothing is promised: what is lost costs a prompt
-read twice, and a worker alone sends nothing.
+what it picks, and when that is over, it sends to the others as digests and counts, no text. Nothing is promised: what
+is lost costs a prompt read twice, and a worker alone sends nothing.
+
+| message   | tells                                    | carries                          |
+|-----------|------------------------------------------|----------------------------------|
+| HELLO     | a worker listens from now on             |                                  |
+| PICKED    | a request goes to a server               | request, server, prompt          |
+| ANSWERED  | it was answered: the server is free of it | request, server                  |
+| LEFT      | it is over by its sender's doing         | request, server                  |
+| FORGOTTEN | the server did not process it after all  | request, server, prompt          |
 
 Where such sockets cannot be had, the draw of `choice` still sends a conversation that nobody remembers to the same
 server from every worker.
@@ -18,7 +26,10 @@ import stat
 import struct
 import tempfile
 from collections.abc import Callable
+from enum import IntEnum
+from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from corral_routing.prompts import Prompt
 
@@ -26,46 +37,68 @@ SEEK_S = 2.0
 """How often it looks for workers that came or went."""
 MOST_NODES = 1024
 MOST_BYTES = 32 * 1024
-_HEAD = struct.Struct("!BBHHQ")  # version, kind, length of the server's name, number of nodes, anchor
+_HEAD = struct.Struct("!BBHHQQ")  # version, kind, length of the server's name, number of nodes, anchor, request
 _NODE = struct.Struct("!QI")
-_VERSION = 1
-_PICKED, _FORGOTTEN = 1, 2
-
-Heard = Callable[[str, Prompt], None]
+_VERSION = 2
 
 
-def packed(server: str, prompt: Prompt, *, forgotten: bool = False) -> bytes | None:
+class Kind(IntEnum):
+    """What a message tells."""
+
+    HELLO = 0
+    PICKED = 1
+    ANSWERED = 2
+    LEFT = 3
+    FORGOTTEN = 4
+
+
+WITH_PROMPT = frozenset({Kind.PICKED, Kind.FORGOTTEN})
+
+
+class Told(NamedTuple):
+    """A message: `call` stands for the request, alike in all that is told of it; `prompt` where its kind has one."""
+
+    kind: Kind
+    call: str
+    server: str
+    prompt: Prompt | None
+
+
+def packed(kind: Kind, call: str = "", server: str = "", prompt: Prompt | None = None) -> bytes | None:
     """Return a message, or None if the prompt is too long for one."""
     name = server.encode("utf-8", "surrogatepass")
-    if len(prompt.nodes) > MOST_NODES or len(name) > 1024:
+    nodes, chars, anchor = (prompt.nodes, prompt.chars, prompt.anchor) if prompt else ((), (), 0)
+    if len(nodes) > MOST_NODES or len(name) > 1024:
         return None
-    head = _HEAD.pack(_VERSION, _FORGOTTEN if forgotten else _PICKED, len(name), len(prompt.nodes), prompt.anchor)
-    chars = (min(count, 2**32 - 1) for count in prompt.chars)
-    body = b"".join(_NODE.pack(node, count) for node, count in zip(prompt.nodes, chars, strict=True))
-    return head + name + body
+    number = int.from_bytes(blake2b(call.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    head = _HEAD.pack(_VERSION, kind, len(name), len(nodes), anchor, number)
+    counts = (min(count, 2**32 - 1) for count in chars)
+    return head + name + b"".join(_NODE.pack(node, count) for node, count in zip(nodes, counts, strict=True))
 
 
-def unpacked(message: bytes) -> tuple[str, Prompt, bool] | None:
-    """Return what a message tells: the server, the prompt, whether it was forgotten; None if it is none of ours."""
+def unpacked(message: bytes) -> Told | None:
+    """Return what a message tells; None if it is none of ours."""
     try:
-        version, kind, name_length, count, anchor = _HEAD.unpack_from(message)
+        version, number, name_length, count, anchor, call = _HEAD.unpack_from(message)
         at = _HEAD.size + name_length
         name = message[_HEAD.size : at].decode("utf-8", "surrogatepass")
-        if version != _VERSION or not 0 < count <= MOST_NODES or len(message) != at + count * _NODE.size:
+        if version != _VERSION or count > MOST_NODES or len(message) != at + count * _NODE.size:
             return None
-        nodes, chars = zip(*_NODE.iter_unpack(message[at:]), strict=True)
-    except (struct.error, UnicodeDecodeError):
+        kind = Kind(number)
+        if (kind in WITH_PROMPT) != bool(count):
+            return None
+        nodes, chars = zip(*_NODE.iter_unpack(message[at:]), strict=True) if count else ((), ())
+    except (struct.error, ValueError):  # a UnicodeDecodeError is one
         return None
-    return name, Prompt(nodes, chars, anchor), kind == _FORGOTTEN
+    return Told(kind, f"other {call:016x}", name, Prompt(nodes, chars, anchor) if count else None)
 
 
 class Gossip:
-    """One worker's ear and mouth. `heard` and `forgotten` are called with what others tell."""
+    """One worker's ear and mouth. `heard` is called with what others tell, but for their hellos."""
 
-    def __init__(self, folder: Path, heard: Heard, forgotten: Heard) -> None:
+    def __init__(self, folder: Path, heard: Callable[[Told], None]) -> None:
         self._folder = folder
         self._heard = heard
-        self._forgotten = forgotten
         self._own = folder / f"{os.getpid()}.sock"
         self._socket: socket.socket | None = None
         self._others: tuple[str, ...] = ()
@@ -86,9 +119,11 @@ class Gossip:
             self._socket = own
             loop.add_reader(own, self._listen)
             try:
+                self._seek()
+                self._send(packed(Kind.HELLO))  # what they pick before they look again is told to this one too
                 while True:
-                    self._seek()
                     await asyncio.sleep(SEEK_S)
+                    self._seek()
             finally:
                 loop.remove_reader(own)
                 self._socket = None
@@ -96,12 +131,13 @@ class Gossip:
                 with contextlib.suppress(OSError):  # others are still in it
                     self._folder.rmdir()
 
-    def tell(self, server: str, prompt: Prompt, *, forgotten: bool = False) -> None:
-        """Tell the others that a prompt went to a server, or was not processed there after all."""
-        if self._socket is None or not self._others:
-            return
-        message = packed(server, prompt, forgotten=forgotten)
-        if message is None:
+    def tell(self, kind: Kind, call: str, server: str, prompt: Prompt | None = None) -> None:
+        """Tell the others what became of a request; a message of a kind that has a prompt needs one."""
+        if self._others and (prompt is not None or kind not in WITH_PROMPT):
+            self._send(packed(kind, call, server, prompt if kind in WITH_PROMPT else None))
+
+    def _send(self, message: bytes | None) -> None:
+        if self._socket is None or message is None:
             return
         for other in self._others:
             with contextlib.suppress(OSError):  # it is gone, or has not kept up
@@ -125,9 +161,12 @@ class Gossip:
             except OSError:
                 return
             told = unpacked(message)
-            if told is not None:
-                server, prompt, forgotten = told
-                (self._forgotten if forgotten else self._heard)(server, prompt)
+            if told is None:
+                continue
+            if told.kind is Kind.HELLO:
+                self._seek()
+            else:
+                self._heard(told)
 
 
 def folder_of_workers() -> Path:

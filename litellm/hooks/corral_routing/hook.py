@@ -10,9 +10,10 @@ What LiteLLM tells, found by trying:
   for each failed try; `async_log_failure_event` for the first only.
 - Upstream's headers are in `_hidden_params["additional_headers"]` of whole answers and streams, named
   `llm_provider-x-...`; of embeddings they are not. `async_post_call_response_headers_hook` has them when a stream
-  begins, `async_post_call_success_deployment_hook` when a whole answer has come; the success event waits in a queue.
+  begins, `async_post_call_success_deployment_hook` when a whole answer has come, but not on the fast path.
 - A stream without `include_usage` ends with all counts 0, and its `timings` are lost.
-- A client that leaves a stream causes no event at all.
+- A client that leaves a stream causes no event at all; the fast path tells of it (`request_over`).
+- The success event waits in a queue: a next request, here or at another worker, may well come before it.
 - An exception with `num_retries = 0` is not tried again, and its `headers` reach the client.
 """
 
@@ -35,10 +36,10 @@ from litellm.integrations.custom_logger import CustomLogger
 import litellm
 from corral_routing import explain
 from corral_routing.choice import Choice
-from corral_routing.gossip import Gossip, folder_of_workers
+from corral_routing.gossip import Gossip, Kind, Told, folder_of_workers
 from corral_routing.metrics import Metrics
 from corral_routing.poller import Place, Poller
-from corral_routing.prompts import Prompt, prompt_of
+from corral_routing.prompts import prompt_of
 from corral_routing.reports import load_of
 from corral_routing.router import FullError, Pick, Router, Usage
 
@@ -60,7 +61,7 @@ class CorralRouting(CustomLogger):
         self._random = random or Random()
         self.router = Router(self._random)
         self.metrics = Metrics(self._staleness)
-        self._gossip = Gossip(folder_of_workers(), self._heard, self.router.unheard)
+        self._gossip = Gossip(folder_of_workers(), self._heard)
         self._places: dict[str, Place] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._polling: asyncio.Task[None] | None = None
@@ -122,6 +123,8 @@ class CorralRouting(CustomLogger):
             call = str(data.get("litellm_call_id"))
             if response is not None:
                 self.router.began(call, load_of(_headers(response)), monotonic())
+                if getattr(response, "usage", None) is not None:  # a whole answer, of which nothing else tells in time
+                    self._answered(call, response, {}, None)
             if EXPLAIN not in (request_headers or {}):
                 return None
             pick = self.router.picks.get(call)
@@ -156,16 +159,26 @@ class CorralRouting(CustomLogger):
         except Exception as error:  # noqa: BLE001
             self._went_wrong(error)
 
+    def request_over(self, call: str) -> None:
+        """Take from the fast path that a request holds its slot no more, however it ended; its events come later."""
+        try:
+            pick = self.router.over(call, monotonic())
+            if pick is not None:
+                self._gossip.tell(Kind.LEFT, call, pick.server)
+        except Exception as error:  # noqa: BLE001
+            self._went_wrong(error)
+
     def _failed(self, call: str, exception: object) -> None:
         try:
             status = getattr(exception, "status_code", None)
             if status != 429 and not _blames_server(status):
-                self.router.left(call)
+                pick = self.router.left(call, monotonic())
+                if pick is not None:
+                    self._gossip.tell(Kind.LEFT, call, pick.server)
                 return
             pick = self.router.failed(call, monotonic(), full=status == 429)
             if pick is not None:
-                if pick.prompt is not None:
-                    self._gossip.tell(pick.server, pick.prompt, forgotten=True)
+                self._gossip.tell(Kind.FORGOTTEN, call, pick.server, pick.prompt)
                 self.metrics.failed(pick.server, "full" if status == 429 else "failed")
         except Exception as error:  # noqa: BLE001
             self._went_wrong(error)
@@ -183,6 +196,7 @@ class CorralRouting(CustomLogger):
                 began = now if usage.first_token_s is None else min(now, pick.at + usage.first_token_s)
                 self.router.began(call, load_of(_headers(response)), began)
             self.router.ended(call, usage, now)
+            self._gossip.tell(Kind.ANSWERED, call, pick.server)
             self.metrics.answered(pick, usage)
             self._remember(call, pick.choice)
         except Exception as error:  # noqa: BLE001
@@ -209,8 +223,14 @@ class CorralRouting(CustomLogger):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _heard(self, server: str, prompt: Prompt) -> None:
-        self.router.heard(server, prompt, monotonic())
+    def _heard(self, told: Told) -> None:
+        router, now = self.router, monotonic()
+        if told.prompt is None:
+            router.heard_end(told.call, told.server, now, answered=told.kind is Kind.ANSWERED)
+        elif told.kind is Kind.PICKED:
+            router.heard(told.call, told.server, told.prompt, now)
+        else:
+            router.unheard(told.call, told.server, told.prompt, now)
 
     async def _listen(self) -> None:
         try:
@@ -240,8 +260,7 @@ class CorralRouting(CustomLogger):
             self.metrics.passed_on("out")
             return deployments
         self.metrics.picked(choice)
-        if prompt is not None:
-            self._gossip.tell(choice.chosen.name, prompt)
+        self._gossip.tell(Kind.PICKED, call, choice.chosen.name, prompt)
         if log.isEnabledFor(logging.INFO):
             log.info("%s -> %s", call, explain.header(choice))
         return [able[choice.chosen.name]]

@@ -109,20 +109,27 @@ class Router:
         self._note(call, choice, prompt, matches[choice.chosen.name], now)
         return choice
 
-    def heard(self, name: str, prompt: Prompt, now: float) -> None:
+    def heard(self, call: str, name: str, prompt: Prompt, now: float) -> None:
         """Take from another worker that it sends a prompt to a server."""
         if name not in self.caches:
             return
         cache = self.caches[name]
         uncached = prompt.chars[-1] - cache.match(prompt).chars
-        self.servers[name].sent_by_other(now, uncached / self.chars_per_token)
+        self.servers[name].sent(call, now, uncached / self.chars_per_token, by_other=True)
         tokens = round(prompt.chars[-1] / self.chars_per_token)
         cache.add(prompt, tokens)
         cache.answered(prompt, tokens)  # it will be, or be unheard
 
-    def unheard(self, name: str, prompt: Prompt) -> None:
+    def heard_end(self, call: str, name: str, now: float, *, answered: bool) -> None:
+        """Take from another worker that its request to a server is over."""
+        if name in self.servers:
+            end = self.servers[name].ended if answered else self.servers[name].left
+            end(call, now)
+
+    def unheard(self, call: str, name: str, prompt: Prompt, now: float) -> None:
         """Take from another worker that a server did not process a prompt after all."""
         if name in self.caches:
+            self.servers[name].left(call, now)
             self.caches[name].forget(prompt)
 
     def began(self, call: str, load: Load | None, now: float) -> None:
@@ -149,11 +156,21 @@ class Router:
                 cache.learn(round(pick.expected_cached), usage.cached_tokens, pick.distance)
         return pick
 
-    def left(self, call: str) -> None:
-        """Note that a request is over by its sender's doing."""
+    def over(self, call: str, now: float) -> Pick | None:
+        """Note that a request holds its slot no more; what came of it is told later. Returns its pick, if made here."""
+        pick = self.picks.get(call)
+        if pick is None or pick.server not in self.servers:
+            return None
+        self.servers[pick.server].left(call, now)
+        return pick
+
+    def left(self, call: str, now: float) -> Pick | None:
+        """Note that a request is over by its sender's doing; return its pick, if it was made here."""
         pick = self.picks.pop(call, None)
-        if pick is not None and pick.server in self.servers:
-            self.servers[pick.server].left(call)
+        if pick is None or pick.server not in self.servers:
+            return None
+        self.servers[pick.server].left(call, now)
+        return pick
 
     def failed(self, call: str, now: float, *, full: bool) -> Pick | None:
         """Note that a server failed a request, or (`full`) had no room for it; return its pick, if it was made here."""
@@ -166,7 +183,7 @@ class Router:
         if full:
             server.refused(call, now)
         else:
-            server.failed(call, now)
+            server.failed(call, pick.at, now)
         return pick
 
     def reported(self, name: str, status: Status, asked: float, now: float) -> None:
@@ -207,7 +224,7 @@ class Router:
     def _note(self, call: str, choice: Choice, prompt: Prompt | None, match: Match, now: float) -> None:
         before = self.picks.pop(call, None)
         if before is not None and before.server in self.servers:
-            self.servers[before.server].left(call)
+            self.servers[before.server].left(call, now)
         name = choice.chosen.name
         self.servers[name].sent(call, now, choice.chosen.uncached_tokens)
         if prompt is not None:

@@ -61,6 +61,8 @@ class Flight:
 
     sent: float
     began: bool = False
+    by_other: bool = False
+    """Another worker sent it."""
 
 
 class Server:
@@ -78,11 +80,11 @@ class Server:
         self.failures = 0
         """In a row."""
         self._standing = Standing.UNKNOWN
-        self._ended_since = 0
+        self._ends: deque[tuple[float, float]] = deque(maxlen=MOST_FLIGHTS)
+        """When requests that ended since its last report had been sent, and ended."""
         self._ahead = 0.0
         self._ahead_at = 0.0
         self._unread = 0
-        self._others: deque[float] = deque(maxlen=MOST_FLIGHTS)
         self._late = 0
         self._failed_at = -LONGEST_WAIT_S
         self._barred_until = -LONGEST_WAIT_S
@@ -111,17 +113,14 @@ class Server:
 
     def requests(self) -> int:
         """Return how many requests it has: those reported, less those that ended since, and those sent since."""
-        counted = self.load_at - IN_TRANSIT_S
-        sent_since = self._sent_after(counted) if self.flights else 0
-        if self._others:
-            sent_since += sum(1 for sent in self._others if sent > counted)
+        sent_since = self._sent_after(self.load_at - IN_TRANSIT_S) if self.flights else 0
         if self.load is None:
             return sent_since
-        return max(0, self.load.busy + self.load.queued - self._ended_since) + sent_since
+        return max(0, self.load.busy + self.load.queued - self._ended_since()) + sent_since
 
     def prefill_ahead(self, now: float) -> float:
         """Return the tokens that it still has to read of prompts that the gate sent, at the speed it measured."""
-        if not self._unread and not self._others:
+        if not self._unread:
             return 0.0
         rate = (self.status.prefill_rate if self.status else None) or PREFILL_RATE
         return max(0.0, self._ahead - max(0.0, now - self._ahead_at) * rate)
@@ -131,24 +130,21 @@ class Server:
         status, load = self.status, self.load
         if status is None or load is None or self.age_s(now) > FULL_S:
             return False
-        certain = load.busy + load.queued - self._ended_since + self._sent_after(self.load_at)
+        certain = load.busy + load.queued - self._ended_since() + self._sent_after(self.load_at, own=True)
         return certain >= load.slots + status.max_queue
 
-    def sent(self, call: str, now: float, uncached_tokens: float) -> None:
-        """Note a request sent to it."""
+    def sent(self, call: str, now: float, uncached_tokens: float, *, by_other: bool = False) -> None:
+        """Note a request sent to it, by this worker or another."""
+        self._leave(call, now)
         self._ahead, self._ahead_at = self.prefill_ahead(now) + uncached_tokens, now
         self._unread += 1
-        self.flights[call] = Flight(now)
+        self.flights[call] = Flight(now, by_other=by_other)
         while len(self.flights) > MOST_FLIGHTS or now - next(iter(self.flights.values())).sent > FORGET_FLIGHT_S:
             self._read(self.flights.pop(next(iter(self.flights))))
 
-    def sent_by_other(self, now: float, uncached_tokens: float) -> None:
-        """Note a request that another worker sent to it; it counts until the next report, which has it."""
-        self._ahead, self._ahead_at = self.prefill_ahead(now) + uncached_tokens, now
-        self._others.append(now)
-
     def began(self, call: str, load: Load | None, now: float) -> None:
         """Note that the answer to a request began, with what its headers said; they count this request."""
+        self._late = 0
         flight = self.flights.get(call)
         if flight is not None:
             self._read(flight)
@@ -159,27 +155,26 @@ class Server:
 
     def ended(self, call: str, now: float, held_s: float | None = None) -> None:
         """Note that a request was answered to its end; it held a slot for `held_s`."""
-        self._leave(call)
-        self.failures = 0
+        self._leave(call, now)
+        self.failures = self._late = 0
         if held_s is not None and 0 < held_s < FORGET_FLIGHT_S:
             self.holding_s += SMOOTHING * (held_s - self.holding_s)
 
-    def left(self, call: str) -> None:
+    def left(self, call: str, now: float) -> None:
         """Note that a request is over, whatever became of it."""
-        self._leave(call)
+        self._leave(call, now)
 
     def refused(self, call: str, now: float) -> None:
         """Note that it had no room for a request: until the next report it is taken to be full."""
-        self._leave(call)
+        self._leave(call, now)
         if self.status is not None:
             slots = self.status.load.slots
             self._take(Load(busy=slots, queued=self.status.max_queue, slots=slots), now)
 
-    def failed(self, call: str, now: float) -> None:
-        """Note that it failed a request, by its own fault; those it had when it failed one count once."""
-        flight = self.flights.get(call)
-        self._leave(call)
-        if flight is None or flight.sent > self._failed_at:
+    def failed(self, call: str, sent: float, now: float) -> None:
+        """Note that it failed a request of `sent`, by its own fault; those it had when it failed one count once."""
+        self._leave(call, now)
+        if sent > self._failed_at:
             self.failures += 1
         self._failed_at = now
         wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self.failures - 2, 8)) if self.failures > 1 else 0.0
@@ -237,17 +232,25 @@ class Server:
         if at < self.load_at:
             return  # overtaken by a later one
         self.load, self.load_at = load, at
-        self._ended_since = 0
-        while self._others and self._others[0] <= at - IN_TRANSIT_S:
-            self._others.popleft()
+        while self._ends and self._ends[0][1] <= at:
+            self._ends.popleft()
 
-    def _leave(self, call: str) -> None:
+    def _leave(self, call: str, now: float) -> None:
         flight = self.flights.pop(call, None)
         if flight is None:
             return
         self._read(flight)
-        if flight.sent <= self.load_at - IN_TRANSIT_S:
-            self._ended_since += 1
+        if self.load is not None:
+            self._ends.append((flight.sent, now))
+
+    def _ended_since(self) -> int:
+        """Return how many of the requests that the last report counts have ended.
+
+        One that ended while the report was on its way counts too, though the report may have left it out: a request
+        too few until the next report, where the other mistake would keep a server that is free looking busy.
+        """
+        counted = self.load_at - IN_TRANSIT_S
+        return sum(1 for sent, _ in self._ends if sent <= counted)
 
     def _read(self, flight: Flight) -> None:
         """Note that a request's prompt has been read, or need not be any more."""
@@ -255,10 +258,10 @@ class Server:
             flight.began = True
             self._unread -= 1
 
-    def _sent_after(self, at: float) -> int:
+    def _sent_after(self, at: float, *, own: bool = False) -> int:
         count = 0
         for flight in reversed(self.flights.values()):
             if flight.sent <= at:
                 break
-            count += 1
+            count += not (own and flight.by_other)
         return count

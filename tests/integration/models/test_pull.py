@@ -286,6 +286,23 @@ async def test_two_pulls_of_one_model_do_the_work_once(server: ModelServer, yard
     assert file.ranges_asked == [None]
 
 
+async def test_two_models_of_one_source_are_one_download_and_one_file(server: ModelServer, yard: Yard) -> None:
+    file = server.put("/m.gguf", GGUF)
+    source = {"url": f"{server.url}/m.gguf"}
+    wanted = (yard.wanted("wide", **source), yard.wanted("narrow", **source, sha256=sha256(GGUF)))
+    results = await yard.pull_all(*wanted)
+    assert sorted(result.outcome for result in results) == ["fetched", "found"]
+    assert yard.bytes_of("wide") == yard.bytes_of("narrow") == GGUF
+    assert (yard.folder / "wide.gguf").samefile(yard.folder / "narrow.gguf")
+    assert file.ranges_asked == [None]
+    assert yard.names() == {f"{name}.gguf{kind}" for name in ("wide", "narrow") for kind in ("", ".json")}
+
+    new = gguf(seed=2)
+    server.put("/m.gguf", new)
+    again = await yard.pull("narrow", **source, sha256=sha256(new))  # the other one's must not change with it
+    assert (again.outcome, yard.bytes_of("narrow"), yard.bytes_of("wide")) == ("fetched", new, GGUF)
+
+
 async def test_a_full_disk_is_one_clear_line_and_keeps_the_part(
     server: ModelServer, yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

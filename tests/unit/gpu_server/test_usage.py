@@ -73,3 +73,17 @@ def test_a_rate_follows_what_was_lately_measured() -> None:
     for _ in range(20):
         rate.add(100, 500)
     assert rate.value == pytest.approx(200, rel=0.01)
+
+
+def test_short_ends_of_cached_prompts_do_not_hide_how_fast_a_whole_prompt_is_read() -> None:
+    rate = Rate(window=2000)
+    rate.add(500, 1250)
+    for _ in range(40):
+        rate.add(10, 125)  # no more tokens than a batch's fixed cost
+    assert rate.value == pytest.approx(400, rel=0.1)
+
+
+def test_where_only_short_prompts_come_their_rate_is_given() -> None:
+    rate = Rate(window=2000)
+    rate.add(10, 125)
+    assert rate.value == 80

@@ -1,5 +1,6 @@
 """What the fast path takes on, and what it leaves to LiteLLM."""
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from litellm.integrations.custom_guardrail import CustomGuardrail
 from litellm.integrations.custom_logger import CustomLogger
 
 import litellm
+from corral.render.litellm import HOOKS, ROUTING_HOOK
 from corral_fast_path import coverage
 from corral_fast_path.kinds import KINDS
 
@@ -166,6 +168,38 @@ def test_hooks(hook: CustomLogger, reason: str | None) -> None:
     assert coverage.why_not(CHAT, BODY, Router()) == reason
 
 
+def test_the_hooks_of_the_rendered_configuration_leave_requests_to_it() -> None:
+    names = [tuple(hook.rsplit(".", 1)) for hook in (*HOOKS, ROUTING_HOOK)]
+    litellm.callbacks[:] = [getattr(importlib.import_module(module), name) for module, name in names]
+    assert coverage.why_not(CHAT, BODY, Router()) is None
+
+
 def test_a_response_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litellm, "cache", object())
     assert coverage.why_not(CHAT, BODY, Router()) == "response cache"
+
+
+class Elsewhere(CustomLogger):
+    """Sends answers somewhere."""
+
+
+class AlwaysThere(CustomLogger):
+    """As LiteLLM's ShadowEvalLogger, whose import is slow and warns."""
+
+    __module__ = "litellm.integrations.shadow_eval_logger"
+
+
+@pytest.mark.parametrize(
+    ("listeners", "traced"),
+    [
+        (["corral_headers.headers", "corral_fast_path.fast_path", "prometheus", AlwaysThere()], False),
+        (["corral_headers.headers", "langfuse_otel"], True),
+        ([Elsewhere()], True),
+    ],
+)
+def test_the_text_of_answers_is_kept_only_for_those_who_send_it_on(
+    monkeypatch: pytest.MonkeyPatch, listeners: list[Any], traced: bool
+) -> None:
+    monkeypatch.setattr(litellm, "callbacks", listeners)
+    assert coverage.is_traced({}, {}) is traced
+    assert coverage.is_traced({"store_prompts_in_spend_logs": True}, {})

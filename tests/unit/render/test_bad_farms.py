@@ -47,6 +47,9 @@ BAD = {
     "an open quote in flags": Case(
         "revision: main}", "revision: main}\n    extra_args: ['--a \"b']", "--a", "quotation"
     ),
+    "a flag that the farm file says itself": Case(
+        "revision: main}", "revision: main}\n    extra_args: [--no-mmap, --ctx-size=9]", "--ctx", "say it by context"
+    ),
     "the master key sent away": Case("OPENAI_API_KEY", "LITELLM_MASTER_KEY", "LITELLM", "the farm's own secret"),
     "the environment sent away": Case("openai/gpt-4o-mini", "os.environ/HOME", "os.environ", "would be sent away"),
     "an alias that is a server's name": Case(

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from corral.farm.owned_flags import OWNED_FLAGS
 from corral.render import Target, render
 from corral.render.litellm import HOOKS
+from gpu_server.settings import OWNED_FLAGS as OWNED_BY_GPU_SERVER
 from gpu_server.settings import SettingsError, load
 from support.random_farms import FARMS, example, farm_of
 
@@ -70,3 +72,7 @@ def test_each_hook_that_litellm_is_told_to_load_is_there() -> None:
         file = hooks / f"{module}.py"
         text = (file if file.exists() else hooks / module / "__init__.py").read_text()
         assert f"\n{name} = " in text
+
+
+def test_the_farm_file_refuses_the_very_flags_that_a_gpu_server_refuses() -> None:
+    assert set(OWNED_FLAGS) == set(OWNED_BY_GPU_SERVER)

@@ -124,6 +124,36 @@ async def test_only_a_servers_own_fault_counts_against_it(chosen: Chosen, status
     assert chosen.hook.document()["under_way"] == 0
 
 
+def answer() -> Any:
+    details = SimpleNamespace(cached_tokens=0)
+    usage = SimpleNamespace(prompt_tokens=90, completion_tokens=5, prompt_tokens_details=details)
+    load = {f"llm_provider-x-corral-{name}": count for name, count in (("busy", "1"), ("queued", "0"), ("slots", "2"))}
+    return SimpleNamespace(usage=usage, _hidden_params={"additional_headers": load})
+
+
+async def test_a_whole_answer_frees_its_slot_before_its_event_comes(chosen: Chosen) -> None:
+    server = await chosen.choose()
+    assert chosen.hook.document()["servers"][server]["requests"] == 1
+    await chosen.hook.async_post_call_response_headers_hook(chosen.request, None, answer(), {})
+    assert chosen.hook.document()["servers"][server]["requests"] == 0
+    assert chosen.hook.document()["servers"][server]["remembered_tokens"] == 95
+
+
+async def test_a_stream_frees_its_slot_at_its_end_and_teaches_when_its_event_comes(chosen: Chosen) -> None:
+    server = await chosen.choose()
+    stream = SimpleNamespace(_hidden_params=answer()._hidden_params)
+    await chosen.hook.async_post_call_response_headers_hook(chosen.request, None, stream, {})
+    assert chosen.hook.document()["servers"][server]["requests"] == 1
+    chosen.hook.request_over("call")
+    chosen.hook.request_over("of another")
+    assert chosen.hook.document()["servers"][server]["requests"] == 0
+    assert chosen.hook.document()["under_way"] == 1
+    told = {"litellm_call_id": "call", "stream": True}
+    await chosen.hook.async_log_success_event(told, answer(), None, wall_clock())
+    assert chosen.hook.document()["under_way"] == 0
+    assert chosen.hook.document()["servers"][server]["remembered_tokens"] == 95
+
+
 async def test_a_failure_told_late_is_not_counted_against_the_next_try(chosen: Chosen) -> None:
     failed_at = wall_clock() - timedelta(seconds=5)
     server = await chosen.choose()

@@ -125,7 +125,7 @@ def test_calls_nobody_picked_for_are_taken_in_silence() -> None:
     farm.router.began("?", Load(1, 0, 4), farm.now)
     assert farm.router.ended("?", Usage(), farm.now) is None
     assert farm.router.failed("?", farm.now, full=True) is None
-    farm.router.left("?")
+    assert farm.router.left("?", farm.now) is None
 
 
 def test_servers_taken_out_of_the_farm_are_forgotten() -> None:

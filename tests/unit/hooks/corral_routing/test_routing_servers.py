@@ -81,6 +81,27 @@ def test_a_request_that_never_ends_for_us_is_gone_with_the_next_report() -> None
     assert one.requests() == 0
 
 
+def test_a_request_that_ended_while_a_report_was_on_its_way_counts_no_more() -> None:
+    one = server()
+    one.sent("a", 100.2, 500)
+    one.ended("a", 101.3)
+    one.reported(status(busy=1), 101, 101.5)
+    assert one.requests() == 0
+    one.reported(status(busy=1), 102, 102.1)  # of somebody else's
+    assert one.requests() == 1
+
+
+def test_an_answer_between_two_late_polls_shows_that_it_lives() -> None:
+    one = server()
+    one.sent("a", 100.1, 500)
+    one.late("late")
+    one.ended("a", 100.7)
+    one.late("late")
+    assert one.standing(101) is Standing.READY
+    one.late("late")
+    assert one.standing(101) is Standing.OUT
+
+
 def test_an_answers_headers_count_the_answer() -> None:
     one = server()
     one.sent("a", 100.0, 500)
@@ -119,7 +140,7 @@ def test_one_that_refused_is_full_until_it_reports() -> None:
 def test_a_failure_puts_it_out_until_a_later_report() -> None:
     one = server()
     one.sent("a", 100.1, 10)
-    one.failed("a", 101)
+    one.failed("a", 100.1, 101)
     assert one.standing(101) is Standing.OUT
     one.reported(status(), 100.9, 101.1)  # asked before the failure
     assert one.standing(101.2) is Standing.OUT
@@ -133,7 +154,7 @@ def test_one_that_answers_status_but_fails_requests_waits_longer_each_time() -> 
     for number in range(8):
         one.sent(f"{number}", now, 10)
         now += 0.1
-        one.failed(f"{number}", now)
+        one.failed(f"{number}", now - 0.1, now)
         failed = now
         while one.standing(now) is Standing.OUT:
             now += 0.1
@@ -152,12 +173,12 @@ def test_requests_that_fail_together_count_once_and_a_restart_excuses_them() -> 
     for number in range(10):
         one.sent(f"{number}", 100.1, 10)
     for number in range(10):
-        one.failed(f"{number}", 101)
+        one.failed(f"{number}", 100.1, 101)
     assert one.failures == 1
     for now in (103, 104, 105):
         one.reported(status(), now, now)
         one.sent("again", now + 0.1, 10)
-        one.failed("again", now + 0.2)
+        one.failed("again", now + 0.1, now + 0.2)
     assert one.reported(status(generation=2), 105.5, 105.5)
     assert one.standing(105.6) is Standing.READY
 
@@ -192,7 +213,7 @@ def test_flights_do_not_pile_up() -> None:
 
 def test_what_may_be_counted_twice_makes_no_server_full() -> None:
     one = server(busy=4, queued=7)
-    one.sent_by_other(100.1, 10)
+    one.sent("other", 100.1, 10, by_other=True)
     one.sent("own", 99.98, 10)  # on its way when the report was made, maybe in it
     assert one.requests() == 13
     assert not one.is_full(100.2)
