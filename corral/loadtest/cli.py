@@ -28,7 +28,7 @@ from corral.options import DEFAULT_STATE, FileOption, StateOption, farm_file, st
 from corral.paths import CHECKOUT
 from corral.progress import for_console
 
-DEFAULT_SCRIPT, DEFAULT_DURATION_S = "stress-all-gpus", 150
+DEFAULT_SCRIPT, DEFAULT_DURATION_S = "stress-all-gpus", 120
 LEAST_DURATION_S = 10
 SPACING = 3
 """chaos kills a server so many times in a run, at least every ten seconds."""

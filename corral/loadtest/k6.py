@@ -13,7 +13,9 @@ from corral.paths import CHECKOUT
 SCRIPTS = CHECKOUT / "load-tests"
 RAW_FILE = "raw.json.gz"
 THRESHOLD_BROKE = 99
-"""k6's exit code where a threshold is not kept (go.k6.io/k6/errext/exitcodes)."""
+STOPPED = 105
+"""k6's exit codes where a threshold is not kept, and after Ctrl-C (go.k6.io/k6/errext/exitcodes)."""
+INTERRUPTED = 130
 
 
 def binary() -> Path:
@@ -83,6 +85,8 @@ def run(name: str, results: Path, settings: Mapping[str, str], *, quiet: bool) -
         code = process.wait()
     except KeyboardInterrupt:  # the terminal told k6 too: it ends its requests and sums up
         code = process.wait()
+    if code == STOPPED:
+        raise CorralError("the run was stopped", f"its summary so far is in {results}", exit_code=INTERRUPTED)
     if code not in (0, THRESHOLD_BROKE):
         raise CorralError(f"k6 ended with {code} in {name}.js", "its own words are above")
     return code == 0

@@ -1,7 +1,8 @@
 """A farm whose limits are known: servers of so many slots and a fixed or random time of service, behind one address.
 
 It is gate and servers in one: `/v1/...` queues for a slot of the least busy server, `/NAME/status` and `/NAME/metrics`
-answer for a server. Requests a minute of a key can be limited, as a gate does.
+answer for a server, and `/NAME/v1/...` is one server alone, for a gate in front. Requests of a key can be limited, as a
+gate does.
 """
 
 import asyncio
@@ -97,6 +98,7 @@ class SimulatedFarm:
             server.free = asyncio.Semaphore(server.slots)
         app = web.Application()
         app.router.add_post("/v1/{path:.*}", self._answer)
+        app.router.add_post("/{name}/v1/{path:.*}", self._answer)
         app.router.add_get("/{name}/status", self._status)
         app.router.add_get("/{name}/metrics", self._metrics)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
@@ -110,9 +112,16 @@ class SimulatedFarm:
     def _named(self, request: web.Request) -> SimulatedServer:
         return next(server for server in self.servers if server.name == request.match_info["name"])
 
+    def _least_busy(self) -> SimulatedServer:
+        return min(self.servers, key=lambda each: (each.busy + each.queued) / each.slots)
+
     async def _status(self, request: web.Request) -> web.Response:
         server = self._named(request)
-        state = {"state": "ready", "slots": server.slots, "busy": server.busy, "queued": server.queued, "generation": 1}
+        state = {
+            "state": "ready", "slots": server.slots, "busy": server.busy, "queued": server.queued, "generation": 1,
+            "max_queue": self.max_queue, "context": 512, "tokens_per_second": WORDS / self.service_s,
+            "prompt_tokens_per_second": 1000.0,
+        }  # fmt: skip
         return web.json_response(state)
 
     async def _metrics(self, request: web.Request) -> web.Response:
@@ -123,7 +132,7 @@ class SimulatedFarm:
         self.bodies.append(body)
         key = request.headers["Authorization"].removeprefix("Bearer ")
         self.asked[key] += 1
-        server = min(self.servers, key=lambda each: (each.busy + each.queued) / each.slots)
+        server = self._named(request) if "name" in request.match_info else self._least_busy()
         if self.asked[key] > self.limits.get(key, 1 << 40) or server.queued >= self.max_queue:
             return _error(429, "too many")
         if self.fail_next > 0:
@@ -144,7 +153,8 @@ class SimulatedFarm:
 
     async def _serve(self, request: web.Request, body: dict[str, Any], server: SimulatedServer) -> web.StreamResponse:
         service_s = self._chance.expovariate(1 / self.service_s) if self.exponential else self.service_s
-        headers = {"x-corral-server": server.name}
+        load = {"busy": server.busy, "queued": server.queued, "slots": server.slots}
+        headers = {"x-corral-server": server.name, **{f"x-corral-{name}": str(value) for name, value in load.items()}}
         if not body.get("stream"):
             await asyncio.sleep(service_s)
             return web.json_response(_whole(body), headers=headers)

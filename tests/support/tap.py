@@ -11,11 +11,12 @@ from aiohttp import web
 
 
 class Tap:
-    """What was noted: of each streamed chat, seconds from its request to its first piece of text."""
+    """What was noted: of each streamed chat, seconds from its request to its first piece of text, and to its end."""
 
     def __init__(self, gate: str) -> None:
         self.gate, self.url = gate, ""
         self.first_tokens_s: list[float] = []
+        self.whole_s: list[float] = []
         self.loop = asyncio.new_event_loop()
         self.stop, self.started = asyncio.Event(), threading.Event()
 
@@ -36,7 +37,8 @@ class Tap:
         headers = {name: request.headers[name] for name in ("authorization", "content-type")}
         began = time.perf_counter()
         async with self.session.post(f"{self.gate}{request.path}", data=body, headers=headers) as answer:
-            response = web.StreamResponse(status=answer.status, headers={"content-type": answer.content_type})
+            named = {name: value for name, value in answer.headers.items() if name.lower().startswith("x-corral-")}
+            response = web.StreamResponse(status=answer.status, headers={"content-type": answer.content_type, **named})
             first = None
             seen = b""
             async for piece in answer.content.iter_any():
@@ -48,6 +50,7 @@ class Tap:
                 await response.write(piece)
             if first is not None:
                 self.first_tokens_s.append(first)
+                self.whole_s.append(time.perf_counter() - began)
             return response
 
 

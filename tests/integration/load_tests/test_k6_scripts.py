@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from corral.loadtest import k6
+from support.farm import CORRAL
 from support.simulated_farm import SimulatedFarm
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -56,7 +59,7 @@ def run(farm: SimulatedFarm, script: str, folder: Path, *, ttft_p95_s: float = 5
 
 def test_each_script_keeps_its_objectives_on_a_farm_that_is_in_order(tmp_path: Path) -> None:
     scripts = [name for name in k6.names() if name != "keys"]
-    assert len(scripts) == 7
+    assert len(scripts) == 8
     with SimulatedFarm(service_s=0.02) as farm, ThreadPoolExecutor(4) as pool:
         ran = dict(zip(scripts, pool.map(lambda name: run(farm, name, tmp_path / name), scripts), strict=True))
     for name, each in ran.items():
@@ -122,3 +125,24 @@ def test_the_same_seed_draws_the_same_texts(tmp_path: Path) -> None:
     assert len(one) == 3
     assert one == again
     assert one != other
+
+
+def test_a_run_that_is_stopped_says_so_and_leaves_its_summary(tmp_path: Path) -> None:
+    with SimulatedFarm(service_s=0.02) as farm:
+        (tmp_path / "targets.json").write_text(json.dumps(farm.targets()))
+        command = [CORRAL, "load-test", "streams", "--targets", tmp_path / "targets.json", "--duration", "60"]
+        running = subprocess.Popen(
+            command,
+            env={**os.environ, "API_KEY": "sk-a", "CORRAL_RUNS": str(tmp_path / "runs" / "runs.sqlite")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        wait_until(lambda: len(farm.bodies) > 5, 60, "k6 to ask")
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "the run was stopped" in said
+    (summary,) = (tmp_path / "runs").glob("*/summary.json")
+    assert json.loads(summary.read_text())["models"][0]["requests"] > 0
