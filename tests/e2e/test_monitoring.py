@@ -266,9 +266,8 @@ def test_the_gates_series_carry_the_servers_names(watched: Watched) -> None:
     assert {sample["metric"]["server"] for sample in joined} >= {"embed-1"}
 
 
-def answered(watched: Watched, kind: str, steered: dict[str, int]) -> Any:
+def answered(client: Any, kind: str, steered: dict[str, int]) -> Any:
     """Ask something, and return the answer's headers."""
-    client = watched.farm.client().with_raw_response
     if kind == "embedding":
         answer: Any = client.embeddings.create(model="embed", input="followed", extra_body=steered)
     else:
@@ -282,7 +281,8 @@ def answered(watched: Watched, kind: str, steered: dict[str, int]) -> Any:
 
 def test_a_request_is_followed_by_its_id_from_the_gate_to_llama_server(watched: Watched) -> None:
     ways: list[dict[str, int]] = [{}, {"num_retries": 0}]  # the fast path; what steers LiteLLM goes its own way
-    asked = [(kind, answered(watched, kind, way)) for kind in ("whole", "stream", "embedding") for way in ways]
+    client = watched.farm.client().with_raw_response
+    asked = [(kind, answered(client, kind, way)) for kind in ("whole", "stream", "embedding") for way in ways]
     for kind, headers in asked:
         request_id, server = headers["x-litellm-call-id"], headers["x-corral-server"]
 
