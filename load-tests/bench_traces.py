@@ -1,42 +1,55 @@
-"""What traces cost a request: a gate without them beside one whose Langfuse takes them, hangs, refuses and is gone.
+"""What traces cost a request: a gate without them beside one whose Langfuse takes them, refuses them and hangs.
 
 Both gates have one worker, the same fast fake llama-server behind and a key; rounds go to them in turns. The receiver
 that stands where Langfuse would be decodes what it gets. Prints Markdown and writes `bench-results/traces.json`.
 
-    .venv/bin/python load-tests/bench_traces.py    about 2 minutes
+    PYTHONPATH=load-tests:tests .venv/bin/python load-tests/bench_traces.py    about 5 minutes
 """
 
+import asyncio
 import json
+import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import uvloop
-from gate_bench import CHECKOUT, FAKE_FLAG, Measured, answers, config, fake_server, serve_fake, spread
 
-from support.gate import running_gate
-from support.otlp_receiver import OtlpReceiver, otlp_receiver
-from support.postgres import running_postgres
-from support.waiting import wait_until
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+from gate_bench.__main__ import fake_server  # noqa: E402
+from gate_bench.client import ask  # noqa: E402
+from gate_bench.ways import Way, litellm  # noqa: E402
+
+from support.gate import CALLBACKS  # noqa: E402  # as the farm's gate has them
+from support.otlp_receiver import OtlpReceiver, otlp_receiver  # noqa: E402
+from support.postgres import running_postgres  # noqa: E402
 
 PUBLIC_KEY, SECRET_KEY = "pk-lf-of-the-bench", "sk-lf-of-the-bench"
 EXPORT_EVERY_MS = 500
 """Ten times as often as shipped: each round then sees batches go."""
 CLIENTS = 4
+SETTLE_S = 1.0
+"""After a round, for rows and spans."""
 
 
-def measure(one: Measured, requests: int) -> tuple[list[float], float]:
+def measure(way: Way, requests: int) -> tuple[list[float], float]:
     """Return the time of each request, and the gate's CPU a request, both in ms."""
-    cpu, times = one.round_of({}, CLIENTS, requests)
-    return [time_s * 1e3 for time_s in times], cpu / (CLIENTS * requests) * 1e3
+    before = way.cpu_s()
+    seen = asyncio.run(ask(way.port, way.key, {}, CLIENTS, requests))
+    time.sleep(SETTLE_S)
+    return [time_s * 1e3 for time_s in seen.answers], (way.cpu_s() - before) / (CLIENTS * requests) * 1e3
+
+
+def spread(values: list[float]) -> str:
+    """Return a median with its bounds."""
+    return f"{statistics.median(values):.0f} ({min(values):.0f} - {max(values):.0f})"
 
 
 def percentile(times: list[float], share: int) -> float:
@@ -86,22 +99,19 @@ def main(
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         port = stack.enter_context(fake_server())
-        (folder / "database").mkdir()
-        database = stack.enter_context(running_postgres(folder / "database"))
+        database = cache(lambda: stack.enter_context(running_postgres(folder)))
         receiver = stack.enter_context(otlp_receiver(PUBLIC_KEY, SECRET_KEY))
-        plain, traced = config(port), config(port)
-        traced["litellm_settings"]["callbacks"].append("corral_traces.traces")
-        environment = {
+        os.environ |= {  # gates inherit it; the one without traces loads nothing that reads it
             "LANGFUSE_OTEL_HOST": receiver.url, "LANGFUSE_PUBLIC_KEY": PUBLIC_KEY, "LANGFUSE_SECRET_KEY": SECRET_KEY,
             "OTEL_BSP_SCHEDULE_DELAY": str(EXPORT_EVERY_MS),
         }  # fmt: skip
-        gates = []
-        for kind, document in (("without", plain), ("with", traced)):
-            gate = stack.enter_context(running_gate(folder / kind, database, document, environment))
-            gates.append(Measured(kind, gate, gate.new_key(rpm_limit=10**7, tpm_limit=10**9), gate.pid))
-        without, with_traces = gates
-        for one in gates:
-            wait_until(partial(answers, one.gate), 30, "an answer")
+        plain = [*CALLBACKS, "corral_fast_path.fast_path"]
+        traced = [*plain, "corral_traces.traces"]
+        without, with_traces = (
+            stack.enter_context(litellm(folder, port, database, kind, "hosted_vllm", callbacks))
+            for kind, callbacks in (("without", plain), ("with", traced))
+        )
+        for one in (without, with_traces):
             measure(one, 20)
         found: dict[str, Phase] = {}
         for title, begin in phases(receiver, stack):
@@ -125,7 +135,4 @@ def main(
 
 
 if __name__ == "__main__":
-    if FAKE_FLAG in sys.argv:
-        uvloop.run(serve_fake(int(sys.argv[-1])))
-    else:
-        typer.run(main)
+    typer.run(main)
