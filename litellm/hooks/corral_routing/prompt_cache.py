@@ -2,7 +2,8 @@
 
 llama-server keeps whole prompts, in slots and in host memory (`--cache-ram`), and does not share a beginning between
 two of them; so a prompt is what is kept and forgotten here too, and counts with all its tokens. A prompt that goes on
-from one kept takes its place, as it does in its slot.
+from one kept takes its place, as it does in its slot. While a slot works on a prompt, no other can begin with it: it
+counts for others once it is over, and only for its own next turn before that, should its end not have been told.
 
 How much a server holds is not told by it. The model starts from slots x context and learns from answers: a prompt
 that was believed kept and was processed anew had been pushed out by the tokens that came since.
@@ -41,6 +42,7 @@ class _Kept:
     tokens: int
     used: int  # the server's processed tokens when it was last used
     answered: bool = False
+    free: bool = False  # no slot works on it, and others may begin with it
 
 
 class PromptCache:
@@ -86,18 +88,22 @@ class PromptCache:
     def match(self, prompt: Prompt) -> Match:
         """Return the longest beginning of a prompt that is kept."""
         depth = 0
-        prefixes = self._prefixes
-        for node in prompt.nodes:
+        prefixes, nodes = self._prefixes, prompt.nodes
+        for node in nodes:
             if node not in prefixes:
                 break
             depth += 1
+        for at in range(len(nodes), depth, -1):
+            if nodes[at - 1] in self._kept:  # its own earlier turn
+                depth = at
+                break
         if not depth:
             return NOTHING
-        node = prompt.nodes[depth - 1]
-        last = self._kept.get(prefixes[node][1])
+        node = nodes[depth - 1]
+        last = self._kept.get(prefixes[node][1] if node in prefixes else node)
         distance = self._processed - last.used if last else 0
         whole = self._kept.get(node)
-        if whole is not None and whole.answered and depth < len(prompt.nodes):
+        if whole is not None and whole.answered and depth < len(nodes):
             depth += 1  # the answer, sent back as the next message, was generated there
         return Match(depth, prompt.chars[depth - 1], distance)
 
@@ -113,17 +119,26 @@ class PromptCache:
         kept[leaf] = _Kept(nodes, tokens, self._processed)
         self.tokens += tokens
         self._nodes += len(nodes)
-        for node in nodes:
+        self._trim()
+
+    def over(self, prompt: Prompt) -> None:
+        """Note that no slot works on a prompt any more: others can begin with what it has."""
+        leaf = prompt.nodes[-1]
+        kept = self._kept.get(leaf)
+        if kept is None or kept.free:
+            return
+        kept.free = True
+        for node in kept.nodes:
             entry = self._prefixes.get(node)
             if entry is None:
                 self._prefixes[node] = [1, leaf]
             else:
                 entry[0] += 1
                 entry[1] = leaf
-        self._trim()
 
     def answered(self, prompt: Prompt, tokens: int) -> None:
         """Note the tokens that a prompt and its answer have, now that it was answered."""
+        self.over(prompt)
         kept = self._kept.get(prompt.nodes[-1])
         if kept is not None:
             self.tokens += tokens - kept.tokens
@@ -151,7 +166,7 @@ class PromptCache:
         kept = self._kept.pop(leaf)
         self.tokens -= kept.tokens
         self._nodes -= len(kept.nodes)
-        for node in kept.nodes:
+        for node in kept.nodes if kept.free else ():
             entry = self._prefixes[node]
             entry[0] -= 1
             if not entry[0]:
