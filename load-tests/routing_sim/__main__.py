@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +18,7 @@ HEAD = (
     "cached of best",
     "prefill work",
     "uneven",
+    "prefill busy",
     "refused",
     "failed",
 )
@@ -28,10 +30,25 @@ def main() -> None:
     parser.add_argument("--servers", type=int, nargs="+", default=[8], help="sizes of farms")
     parser.add_argument("--seconds", type=float, default=3600, help="simulated time of each run")
     parser.add_argument("--workers", type=int, default=2, help="LiteLLM's processes")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES, help="least-busy always")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kept", type=int, default=100_000, help="tokens a server keeps besides its slots")
     parser.add_argument("--json", type=Path, help="write the figures there too")
+    validate = parser.add_argument_group("--validate", "hold the simulator against two real servers")
+    validate.add_argument("--validate", action="store_true", help="do that instead; exit 1 if 15 %% apart or more")
+    validate.add_argument("--conversations", type=int, default=12)
+    validate.add_argument("--turns", type=int, default=5)
+    validate.add_argument("--each-s", type=float, default=3.0, help="seconds between two that begin")
     given = parser.parse_args()
+    if given.validate:
+        from routing_sim import validate as validation
+
+        sys.exit(
+            validation.main(
+                conversations=given.conversations, turns=given.turns, seed=given.seed, each_s=given.each_s,
+                json_to=given.json,
+            )
+        )  # fmt: skip
     card = Card(tokens_kept=given.kept)
     rows = []
     for servers in given.servers:
@@ -43,6 +60,7 @@ def main() -> None:
                     workload, policy, servers, seed=given.seed, until=given.seconds, workers=given.workers, card=card
                 )
                 for policy in POLICIES
+                if policy in given.policies or policy == "least-busy"
             }
             base = got["least-busy"]
             for policy, one in got.items():

@@ -1,16 +1,17 @@
 """A simulated gpu-server with its llama-server: slots, a line, prefill and decode speeds, prompts remembered.
 
 Prompts are read one after another, as llama-server fills its batches slot by slot; each further stream slows all by
-the same share. Prompts are kept whole and forgotten least recently used first, once slots and host memory are full.
+the same share. What it remembers is in `memory`.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from corral_routing.prompts import Prompt
 from corral_routing.reports import Load, Status
 from routing_sim.clock import Clock
+from routing_sim.memory import Memory
 
 SHARING = 0.3
 OVERHEAD_S = 0.015
@@ -19,7 +20,11 @@ OVERHEAD_S = 0.015
 
 @dataclass(frozen=True)
 class Card:
-    """A server's figures. Speeds are tokens/s with one stream; tokens_kept is what its memory holds besides slots."""
+    """A server's figures.
+
+    Speeds are tokens/s with one stream, of which each further one takes `sharing`; `tokens_kept` is what its memory
+    holds besides slots; `overhead_s` comes before each answer's first token, whatever its prompt.
+    """
 
     slots: int = 4
     max_queue: int = 16
@@ -27,6 +32,8 @@ class Card:
     prefill_rate: float = 500.0
     decode_rate: float = 30.0
     tokens_kept: int = 100_000
+    sharing: float = SHARING
+    overhead_s: float = OVERHEAD_S
 
 
 @dataclass
@@ -62,9 +69,7 @@ class SimulatedServer:
         self._running: set[int] = set()
         self._requests: dict[int, Request] = {}
         self._reading_until = 0.0
-        self._kept: OrderedDict[int, tuple[Prompt, int]] = OrderedDict()
-        self._prefixes: dict[int, int] = {}
-        self._kept_tokens = 0
+        self._memory = Memory(card.slots, card.tokens_kept)
 
     @property
     def load(self) -> Load:
@@ -100,9 +105,7 @@ class SimulatedServer:
         self._running.clear()
         self._requests.clear()
         self._line.clear()
-        self._kept.clear()
-        self._prefixes.clear()
-        self._kept_tokens = 0
+        self._memory = Memory(self.card.slots, self.card.tokens_kept)
         self._reading_until = 0.0
         for request in lost:
             if request.done:
@@ -118,17 +121,16 @@ class SimulatedServer:
         clock, generation = self._clock, self.generation
         self._running.add(id(request))
         self._requests[id(request)] = request
-        request.cached = self._cached(request)
+        slot, request.cached = self._memory.begin(request.prompt, request.tokens)
         uncached = max(1, request.tokens[-1] - request.cached)
         self.prefilled_tokens += uncached
         self._reading_until = max(clock.now, self._reading_until) + uncached / (self.card.prefill_rate * self.speed)
-        self._keep(request)
 
         def first() -> None:
             if self.generation == generation and id(request) in self._running:
                 request.first_token = clock.now
                 began(request)
-                per_token = (1 + SHARING * (len(self._running) - 1)) / (self.card.decode_rate * self.speed)
+                per_token = (1 + self.card.sharing * (len(self._running) - 1)) / (self.card.decode_rate * self.speed)
                 clock.after(request.answer_tokens * per_token, end)
 
         def end() -> None:
@@ -137,45 +139,10 @@ class SimulatedServer:
             self._running.discard(id(request))
             del self._requests[id(request)]
             self.served += 1
+            self._memory.end(slot, request.prompt, request.tokens, request.answer_tokens)
             if self._line:
                 self._start(self._line.popleft(), began)
             if request.done:
                 request.done(request, True)
 
-        clock.at(self._reading_until + OVERHEAD_S, first)
-
-    def _cached(self, request: Request) -> int:
-        depth = 0
-        for node in request.prompt.nodes:
-            if node not in self._prefixes:
-                break
-            depth += 1
-        if not depth:
-            return 0
-        leaf = request.prompt.nodes[depth - 1]
-        if leaf in self._kept and depth < len(request.tokens):
-            depth += 1  # its answer too was generated here
-        return min(request.tokens[depth - 1], request.tokens[-1] - 1)
-
-    def _keep(self, request: Request) -> None:
-        nodes = request.prompt.nodes
-        for node in reversed(nodes):
-            if node in self._kept:
-                self._drop(node)
-                break
-        tokens = request.tokens[-1] + request.answer_tokens
-        self._kept[nodes[-1]] = (request.prompt, tokens)
-        self._kept_tokens += tokens
-        for node in nodes:
-            self._prefixes[node] = self._prefixes.get(node, 0) + 1
-        most = self.card.slots * self.card.context + self.card.tokens_kept
-        while self._kept_tokens > most and len(self._kept) > 1:
-            self._drop(next(iter(self._kept)))
-
-    def _drop(self, leaf: int) -> None:
-        prompt, tokens = self._kept.pop(leaf)
-        self._kept_tokens -= tokens
-        for node in prompt.nodes:
-            self._prefixes[node] -= 1
-            if not self._prefixes[node]:
-                del self._prefixes[node]
+        clock.at(self._reading_until + self.card.overhead_s, first)
