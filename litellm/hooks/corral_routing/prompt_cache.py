@@ -5,8 +5,9 @@ two of them; so a prompt is what is kept and forgotten here too, and counts with
 from one kept takes its place, as it does in its slot. While a slot works on a prompt, no other can begin with it: it
 counts for others once it is over, and only for its own next turn before that, should its end not have been told.
 
-How much a server holds is not told by it. The model starts from slots x context and learns from answers: a prompt
-that was believed kept and was processed anew had been pushed out by the tokens that came since.
+How many tokens a server holds is not told by it: slots x context, and what fits into its `cache_ram_mib`, which depends
+on the model. The model starts from a guess and learns from answers: a prompt that was believed kept and was processed
+anew had been pushed out by the tokens that came since. Without host memory there is nothing beside the slots to learn.
 """
 
 from collections import OrderedDict
@@ -59,6 +60,7 @@ class PromptCache:
         self.budget = context_tokens * (1 + HOST_MEMORY_FACTOR)
         self.tokens = 0
         self._most_nodes = most_nodes
+        self._host_mib: int | None = None
         self._nodes = 0
         self._processed = 0
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
@@ -72,12 +74,18 @@ class PromptCache:
         """Digests held, shared ones once."""
         return len(self._prefixes)
 
-    def resize(self, context_tokens: int) -> None:
-        """Take note of another slots x context."""
-        if context_tokens != self._least:
+    def resize(self, context_tokens: int, cache_ram_mib: int | None = None) -> None:
+        """Take note of another slots x context, or of other host memory: 0 for none, None for not known."""
+        if context_tokens == self._least and cache_ram_mib == self._host_mib:
+            return
+        if cache_ram_mib == 0:
+            self.budget = context_tokens
+        elif self._host_mib == 0:
+            self.budget = context_tokens * (1 + HOST_MEMORY_FACTOR)
+        else:
             self.budget = max(context_tokens, self.budget * context_tokens // self._least)
-            self._least = context_tokens
-            self._trim()
+        self._least, self._host_mib = context_tokens, cache_ram_mib
+        self._trim()
 
     def clear(self) -> None:
         """Forget all: the server was started anew."""
@@ -159,7 +167,7 @@ class PromptCache:
             if self._least < distance < self.budget:
                 self.budget = max(self._least, distance * 9 // 10)
                 self._trim()
-        elif distance > self.budget * 8 // 10:
+        elif self._host_mib != 0 and distance > self.budget * 8 // 10:
             self.budget = min(self.budget * 21 // 20, self._least * MOST_FACTOR)
 
     def _drop(self, leaf: int) -> None:

@@ -202,7 +202,7 @@ class Router:
         server = self.server(name)
         if server.reported(status, asked, now):
             self.caches[name].clear()
-        self.caches[name].resize(status.load.slots * status.context)
+        self.caches[name].resize(status.load.slots * status.context, status.cache_ram_mib)
 
     def _over(self, pick: Pick) -> None:
         if pick.prompt is not None:

@@ -125,3 +125,18 @@ def test_counts_stay_right_under_a_long_mix() -> None:
         kept.add(prompt(chat("last")), 1)
     kept.forget(prompt(chat("last")))
     assert (len(kept), kept.nodes, kept.tokens) == (0, 0, 0)
+
+
+def test_a_server_without_host_memory_holds_what_its_slots_do_and_learns_no_more() -> None:
+    kept = cache(context=1000)
+    kept.resize(1000, 0)
+    assert kept.budget == 1000
+    kept.learn(expected_tokens=500, found_tokens=500, distance=10**6)
+    assert kept.budget == 1000
+    kept.resize(2000, 0)
+    assert kept.budget == 2000
+    kept.resize(2000, 512)
+    assert kept.budget > 2000
+    learnt = kept.budget = 5000
+    kept.resize(2000, 512)
+    assert kept.budget == learnt
