@@ -43,7 +43,6 @@ class _Kept:
     tokens: int
     used: int  # the server's processed tokens when it was last used
     answered: bool = False
-    free: bool = False  # no slot works on it, and others may begin with it
 
 
 class PromptCache:
@@ -64,7 +63,8 @@ class PromptCache:
         self._nodes = 0
         self._processed = 0
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
-        self._prefixes: dict[int, list[int]] = {}  # node -> [prompts that pass through it, the last of them]
+        self._busy: set[int] = set()  # last nodes of prompts that slots work on
+        self._prefixes: dict[int, list[int]] = {}  # node -> [other prompts that pass through it, the last of them]
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -91,6 +91,7 @@ class PromptCache:
         """Forget all: the server was started anew."""
         self._kept.clear()
         self._prefixes.clear()
+        self._busy.clear()
         self.tokens = self._nodes = 0
 
     def match(self, prompt: Prompt) -> Match:
@@ -101,10 +102,8 @@ class PromptCache:
             if node not in prefixes:
                 break
             depth += 1
-        for at in range(len(nodes), depth, -1):
-            if nodes[at - 1] in self._kept:  # its own earlier turn
-                depth = at
-                break
+        if self._busy and not self._busy.isdisjoint(nodes):  # its own earlier turn
+            depth = max(depth, *(at for at, node in enumerate(nodes, 1) if node in self._busy))
         if not depth:
             return NOTHING
         node = nodes[depth - 1]
@@ -125,6 +124,7 @@ class PromptCache:
         leaf = nodes[-1]
         self._processed += tokens
         kept[leaf] = _Kept(nodes, tokens, self._processed)
+        self._busy.add(leaf)
         self.tokens += tokens
         self._nodes += len(nodes)
         self._trim()
@@ -133,9 +133,9 @@ class PromptCache:
         """Note that no slot works on a prompt any more: others can begin with what it has."""
         leaf = prompt.nodes[-1]
         kept = self._kept.get(leaf)
-        if kept is None or kept.free:
+        if kept is None or leaf not in self._busy:
             return
-        kept.free = True
+        self._busy.discard(leaf)
         for node in kept.nodes:
             entry = self._prefixes.get(node)
             if entry is None:
@@ -174,7 +174,10 @@ class PromptCache:
         kept = self._kept.pop(leaf)
         self.tokens -= kept.tokens
         self._nodes -= len(kept.nodes)
-        for node in kept.nodes if kept.free else ():
+        if leaf in self._busy:
+            self._busy.discard(leaf)
+            return
+        for node in kept.nodes:
             entry = self._prefixes[node]
             entry[0] -= 1
             if not entry[0]:
