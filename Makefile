@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs dashboards lint format bench routing-sim bench-routing-cost lock clean
+.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs dashboards lint format bench routing-sim bench-routing bench-routing-cost lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -121,9 +121,14 @@ bench: ## measure start, stop, first token and memory; prints a table, writes be
 	@.venv/bin/python load-tests/bench_farm.py $(ARGS)
 	@.venv/bin/python load-tests/bench_gpu_server.py
 
-routing-sim: ## compare ways to choose servers on simulated farms: make routing-sim ARGS="--servers 8 32 64"
+routing-sim: ## compare ways to choose servers on simulated farms: make routing-sim ARGS="--servers 8 32 64", or ARGS=--validate against real servers
 	@scripts/bootstrap.sh test
 	@PYTHONPATH=load-tests:litellm/hooks .venv/bin/python -m routing_sim $(ARGS)
+
+bench-routing: ## stock LiteLLM, this gate and a router in Rust before two real servers: make bench-routing ARGS="--rounds 3 --plot FILE"
+	@scripts/bootstrap.sh test bench
+	@.venv/bin/litellm-embedded install
+	@PYTHONPATH=load-tests:litellm/hooks .venv/bin/python load-tests/bench_routing_servers.py $(ARGS)
 
 bench-routing-cost: ## measure the CPU time and memory that choosing a server takes
 	@scripts/bootstrap.sh test

@@ -413,7 +413,7 @@ def main(
         for kind in kinds:
             asyncio.run(load(server.port, kind.path, {**kind.body, "bench_pace_s": 0}, kind.connections, 1))  # warm
         log = Path(folder) / "rust-router.log"
-        with bare_uvicorn() as bare, rust_router(server.fake_port, free_port, log) as started:
+        with bare_uvicorn() as bare, rust_router([server.fake_port], free_port, log) as started:
             rust = Server(psutil.Process(started[0]), started[1], server.fake_port) if started else None
             for _ in range(rounds):
                 for kind in kinds:

@@ -4,33 +4,25 @@ import asyncio
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
-import yaml
 
 from corral.farm import servers_of
 from corral.render.litellm import config
-from support.gpu_servers import KEY, GpuServer
-from support.ports import free_port
+from support.gate_without_keys import MASTER_KEY, gate_without_keys
+from support.gpu_servers import GpuServer
 from support.random_farms import farm_of
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
-HOOKS = Path(__file__).parents[3] / "litellm" / "hooks"
-MASTER_KEY = "sk-b1946ac92492d2347c6235b4d2611184"
 FARM = """
 hosts: {{box: {{}}}}
 models:
@@ -85,39 +77,6 @@ class Gate:
         return believed == ["ready"] * 4
 
 
-@contextmanager
-def litellm(folder: Path) -> Iterator[str]:
-    """Run LiteLLM with two workers, without a database."""
-    port = free_port()
-    environment = {
-        **os.environ, "PYTHONPATH": str(HOOKS), "LITELLM_MASTER_KEY": MASTER_KEY, "GPU_SERVER_KEY": KEY,
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION", "NO_PROXY": "127.0.0.1",
-    }  # fmt: skip
-    with (folder / "litellm.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "litellm_embedded.launcher", "--config", str(folder / "config.yaml"),
-             "--host", "127.0.0.1", "--port", str(port), "--num_workers", "2", "--telemetry", "False"],
-            env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-
-    def ready() -> bool:
-        if process.poll() is not None:
-            pytest.fail(f"LiteLLM ended: {(folder / 'litellm.log').read_text()[-3000:]}")
-        return httpx.get(f"{url}/health/liveliness", trust_env=False).status_code == 200
-
-    try:
-        wait_until(ready, 240, "LiteLLM to answer", interval_s=0.2)
-        yield url
-    finally:
-        family = [process, *psutil.Process(process.pid).children(recursive=True)]
-        process.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs([one for one in family if isinstance(one, psutil.Process)], timeout=20)
-        for one in alive:
-            one.kill()
-        process.wait(20)
-
-
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     folder = tmp_path_factory.mktemp("routing")
@@ -127,10 +86,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     ):
         farm = farm_of(FARM.format(one.port, other.port), folder)
         servers = servers_of(farm)
-        document = config(farm, servers)
-        del document["general_settings"]["database_url"]  # keys and their accounting are tested elsewhere
-        (folder / "config.yaml").write_text(yaml.safe_dump({**document}))
-        with litellm(folder) as url:
+        with gate_without_keys(folder / "gate", config(farm, servers), workers=2) as url:
             gate = Gate(url, {server.name: one if server.port == one.port else other for server in servers})
             one.ready()
             other.ready()
