@@ -8,7 +8,7 @@ export PYTHON
 INSTALLED := if [ ! -x $(CORRAL) ]; then echo "Corral is not installed here, so no farm runs from here; start one: make up"; exit 0; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status logs reset keys init validate plan render apply rollback history models doctor monitoring test test-unit test-integration test-e2e test-compose test-mixture faults fuzz docs dashboards lint format bench routing-sim bench-routing bench-routing-cost lock clean
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*## .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,13 @@ down: ## stop the farm; data and keys stay
 
 status: ## show each part: state, address, pid, memory, since when
 	@$(INSTALLED) $(CORRAL) status
+
+top: ## watch the farm live: servers, GPUs, slots, queues, speeds, keys, faults; q ends
+	@$(INSTALLED) $(CORRAL) top $(ARGS)
+
+report: ## write an HTML page about the last hours, from Prometheus: make report ARGS="--since 7d --out week.html"
+	@scripts/bootstrap.sh report
+	@$(CORRAL) report $(ARGS)
 
 logs: ## show the ends of the logs: make logs, make logs PART=chat-1 ARGS=--follow
 	@$(INSTALLED) $(CORRAL) logs $(PART) $(ARGS)
@@ -107,7 +114,7 @@ dashboards: ## write Grafana's dashboards from their code
 	@scripts/bootstrap.sh test
 	@PYTHONPATH=monitoring/grafana .venv/bin/python -m corral_dashboards monitoring/grafana/dashboards
 
-lint: ## check format, rules, types and shell scripts
+lint: ## check format, rules, types, shell scripts, Dockerfiles and compose files
 	@scripts/bootstrap.sh test lint
 	@scripts/lint
 
@@ -120,6 +127,19 @@ bench: ## measure start, stop, first token and memory; prints a table, writes be
 	@scripts/bootstrap.sh test bench
 	@.venv/bin/python load-tests/bench_farm.py $(ARGS)
 	@.venv/bin/python load-tests/bench_gpu_server.py
+
+load-test: ## load the running farm with k6; ends with a table: make load-test ARGS="embeddings --duration 60", ARGS=--list
+	@scripts/bootstrap.sh load
+	@$(CORRAL) load-test $(ARGS)
+
+capacity: ## find how many requests a minute each model bears: make capacity ARGS="chat --write"
+	@scripts/bootstrap.sh load
+	@$(CORRAL) capacity $(ARGS)
+
+bench-gate: ## measure every way from a client to a server: LiteLLM as installed and tuned, our gate, gpu-server, others
+	@scripts/bootstrap.sh test bench
+	@.venv/bin/litellm-embedded install
+	@PYTHONPATH=load-tests:tests:litellm/hooks .venv/bin/python -m gate_bench $(ARGS)
 
 routing-sim: ## compare ways to choose servers on simulated farms: make routing-sim ARGS="--servers 8 32 64", or ARGS=--validate against real servers
 	@scripts/bootstrap.sh test

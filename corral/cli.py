@@ -16,18 +16,23 @@ from rich.panel import Panel
 from corral import logs as farm_logs
 from corral import status as farm_status
 from corral.apply import cli as apply_cli
+from corral.bench.cli import app as bench_app
+from corral.capacity import cli as capacity_cli
 from corral.doctor import from_farm
 from corral.down import bring_down
 from corral.errors import CorralError
 from corral.farm import validate
 from corral.keys.cli import app as keys_app
+from corral.loadtest import cli as loadtest_cli
 from corral.models.cli import app as models_app
 from corral.monitoring.cli import app as monitoring_app
 from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
 from corral.plan.cli import plan_command
 from corral.progress import for_console
 from corral.render.cli import render_command
+from corral.report.cli import report
 from corral.setup_farm import command as setup_farm
+from corral.top.cli import rows_now, top
 from corral.up import Started, bring_up
 from corral.yamlfile import YamlFileErrors
 
@@ -42,6 +47,9 @@ app = typer.Typer(
 app.add_typer(keys_app)
 app.add_typer(models_app)
 app.add_typer(monitoring_app, name="monitoring")
+app.add_typer(bench_app, name="bench")
+app.command("capacity")(capacity_cli.command)
+app.command("load-test")(loadtest_cli.command)
 app.command("init")(setup_farm.command)
 app.command("validate")(validate.command)
 app.command("doctor")(from_farm.command)
@@ -50,6 +58,8 @@ app.command("render")(render_command)
 app.command("apply")(apply_cli.apply)
 app.command("rollback")(apply_cli.rollback)
 app.command("history")(apply_cli.history)
+app.command("top")(top)
+app.command("report")(report)
 out = Console()
 err = Console(stderr=True)
 
@@ -137,6 +147,7 @@ def down(state: StateOption = DEFAULT_STATE) -> None:
 def status(
     state: StateOption = DEFAULT_STATE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    file: FileOption = None,
 ) -> None:
     """Show each part: state, address, pid, memory, since when. Exit code 3 if the farm is not running.
 
@@ -145,10 +156,13 @@ def status(
       corral status
 
       corral status --json | jq -r .endpoint
+
+      corral status --json | jq '.servers[] | select(.state != "ready") | .name'
     """
     farm = farm_status.current(state_dir(state))
     if as_json:
-        sys.stdout.write(json.dumps(farm_status.as_json(farm), indent=1) + "\n")
+        servers = rows_now(state_dir(state), file) if farm is not None and farm.phase == "running" else ()
+        sys.stdout.write(json.dumps(farm_status.as_json(farm, servers), indent=1) + "\n")
     else:
         farm_status.print_table(out, farm)
     if farm is None or farm.phase not in ("running", "starting"):
@@ -160,6 +174,9 @@ def logs(
     part: Annotated[str | None, typer.Argument(help="A part's name; all parts if left out.")] = None,
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines, of each part.")] = 40,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is added, until Ctrl-C.")] = False,
+    request: Annotated[
+        str | None, typer.Option(metavar="ID", help="One request's lines of all logs; see x-litellm-call-id.")
+    ] = None,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Print the ends of the parts' logs.
@@ -171,7 +188,14 @@ def logs(
       corral logs chat-1 -n 200
 
       corral logs litellm --follow
+
+      corral logs --request 5606de1b-78e1-4fbe-bd7c-004b31173f78     from the gate to llama-server
     """
+    if request is not None:
+        if part or follow:
+            raise CorralError("--request looks through all logs, once", "leave the part and --follow out", exit_code=2)
+        farm_logs.show_request(state_dir(state), out, request)
+        return
     try:
         farm_logs.show(state_dir(state), out, part, lines, follow=follow)
     except KeyboardInterrupt:

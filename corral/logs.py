@@ -9,6 +9,7 @@ from rich.text import Text
 
 from corral.errors import CorralError
 from corral.paths import StateDir
+from corral.request_trail import follow
 
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 
@@ -40,6 +41,21 @@ def show(state: StateDir, console: Console, part: str | None, lines: int, *, fol
         for name in chosen:
             ends[name] = _print_new(state.log_file(name), ends[name], console, name, known, named=part is None)
         time.sleep(0.2)
+
+
+def show_request(state: StateDir, console: Console, request_id: str) -> None:
+    """Print what the logs have of one request, from the gate to llama-server.
+
+    Raises:
+        CorralError: the id is none, or no log has it.
+    """
+    trail = follow(state, request_id)
+    known = sorted({line.part for line in trail.lines})
+    for line in trail.lines:
+        _print(console, line.part, known, line.text, named=True)
+    for part in trail.unsure:
+        told = f"{part}: its llama-server worked on several requests then; which lines are this one's cannot be told"
+        console.print(told, style="dim", highlight=False)
 
 
 def _tail(file: Path, lines: int) -> list[str]:

@@ -1,6 +1,7 @@
 """`corral status`: what runs, where, since when and how large, looked at afresh."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,9 @@ from corral import farmstate
 from corral.farmstate import FarmState
 from corral.paths import StateDir
 from corral.progress import coloured
+from corral.top.view import ServerRow
 
+_OF_A_SERVER = ("name", "model", "state", "busy", "slots", "queued", "restarts", "gpus")
 NOT_RUNNING = 3
 """Exit code of `corral status` when the farm does not run, as of an init script's `status` (LSB)."""
 
@@ -31,20 +34,25 @@ def current(state: StateDir) -> FarmState | None:
     return farm
 
 
-def as_json(farm: FarmState | None) -> dict[str, Any]:
-    """Return what `corral status --json` prints: `{"endpoint", "phase", "models", "parts": [...]}`.
+def as_json(farm: FarmState | None, servers: Sequence[ServerRow] = ()) -> dict[str, Any]:
+    """Return what `corral status --json` prints: `{"endpoint", "phase", "models", "parts": [...], "servers": [...]}`.
 
     A part has `name`, `state`, `detail`, `address`, `port`, `pid`, `restarts`, `since` (seconds since the epoch) and
-    `memory_mib` (resident, its process and all below it; null if it does not run).
+    `memory_mib` (resident, its process and all below it; null if it does not run). A server has, as it says itself,
+    `name`, `model`, `state`, `busy`, `slots`, `queued`, `restarts` (llama-servers lost) and `gpus`; where it does not
+    answer, `state` says why and `slots` is null. `servers` is empty unless the farm runs.
     """
     if farm is None:
-        return {"endpoint": None, "phase": "stopped", "models": [], "parts": []}
+        return {"endpoint": None, "phase": "stopped", "models": [], "parts": [], "servers": []}
     parts = []
     for part in farm.services():
         fields = asdict(part)
         del fields["kind"], fields["pid_created"]
         parts.append({**fields, "memory_mib": memory_mib(part.pid)})
-    return {"endpoint": farm.endpoint, "phase": farm.phase, "models": farm.models, "parts": parts}
+    rows = [{name: getattr(row, name) for name in _OF_A_SERVER} for row in servers]
+    return {
+        "endpoint": farm.endpoint, "phase": farm.phase, "models": farm.models, "parts": parts, "servers": rows,
+    }  # fmt: skip
 
 
 def memory_mib(pid: int | None) -> int | None:

@@ -37,6 +37,8 @@ def _hosts_named(farm: FarmFile) -> Iterator[Problem]:
         )
     if farm.monitoring and farm.monitoring.host is not None and farm.monitoring.host not in farm.hosts:
         yield _unknown(("monitoring", "host"), "host", farm.monitoring.host, farm.hosts)
+    if farm.langfuse and farm.langfuse.host is not None and farm.langfuse.host not in farm.hosts:
+        yield _unknown(("langfuse", "host"), "host", farm.langfuse.host, farm.hosts)
 
 
 def _placements(farm: FarmFile) -> Iterator[Problem]:
@@ -144,6 +146,8 @@ def _listeners(farm: FarmFile) -> Iterator[tuple[str, int, _Listener]]:
         for key in ("prometheus_port", "alertmanager_port", "grafana_port"):
             port = getattr(farm.monitoring, key)
             yield farm.monitoring_host, port, _Listener(key.removesuffix("_port"), ("monitoring", key))
+    if farm.langfuse is not None and farm.langfuse.host in farm.hosts:
+        yield farm.langfuse.host, farm.langfuse.port, _Listener("langfuse", ("langfuse", "port"))
     for number, placement in enumerate(farm.servers):
         for place, port in enumerate(placement.ports):
             what = f"{base_name(placement)} (servers[{number}])"

@@ -26,6 +26,7 @@ def conflicts(farm: FarmFile) -> Iterator[Problem]:
     yield from _flags(farm)
     yield from _providers(farm)
     yield from _server_names(farm)
+    yield from _langfuse(farm)
 
 
 def _addresses(farm: FarmFile) -> Iterator[Problem]:
@@ -100,3 +101,32 @@ def _server_names(farm: FarmFile) -> Iterator[Problem]:
                 if alias in ids:
                     what = f"{alias} is the name of a server too"
                     yield Problem.at((section, name, "aliases", place), what, "take another alias")
+
+
+def _langfuse(farm: FarmFile) -> Iterator[Problem]:
+    traces = farm.langfuse
+    if traces is None:
+        return
+    for key in ("public_key_env", "secret_key_env"):
+        if (name := getattr(traces, key)) in _OF_THE_FARM:
+            yield Problem.at(("langfuse", key), f"{name} is the farm's own secret", "give Langfuse's a name of its own")
+    if traces.host is None:
+        if traces.url is None:
+            mend = "add host: NAME to run it there, or url: of one that runs"
+            yield Problem.at(("langfuse",), "says neither where Langfuse is nor where to run it", mend, on_key=True)
+        return
+    if farm.hosts[traces.host].runtime != "compose":
+        mend = "name a compose host, or give url: of one that runs"
+        yield Problem.at(("langfuse", "host"), f"Langfuse is containers, and {traces.host} runs processes", mend)
+        return
+    address = traces.listen or farm.hosts[traces.host].address
+    beside_gate = traces.host == farm.gate_host and _listens_on_loopback(farm, farm.gate_host)
+    if traces.url is None and is_loopback(address) and not beside_gate:
+        what = f"listens on {address}, where the gate cannot reach it"
+        mend = "give listen: an address of its host, or url:"
+        yield Problem.at(("langfuse", "listen" if traces.listen else "host"), what, mend)
+
+
+def _listens_on_loopback(farm: FarmFile, host: str) -> bool:
+    """Whether GPU servers there do: the gate then uses its host's network (`render.proxy_host.on_host_network`)."""
+    return is_loopback(farm.hosts[host].address) and any(each.host == host for each in farm.servers)

@@ -34,3 +34,15 @@ class FarmFile(Part):
     def monitoring_host(self) -> str:
         """The name of the host that monitoring runs on."""
         return (self.monitoring.host if self.monitoring else None) or self.gate_host
+
+    @cached_property
+    def langfuse_url(self) -> str | None:
+        """Where the gate reaches Langfuse; None where nothing is traced."""
+        if self.langfuse is None or self.langfuse.url or self.langfuse.host is None:
+            return self.langfuse.url if self.langfuse else None
+        address = self.langfuse.listen
+        if address is None or address in ("0.0.0.0", "::"):  # noqa: S104  # compared
+            address = self.hosts[self.langfuse.host].address
+        return (
+            f"http://[{address}]:{self.langfuse.port}" if ":" in address else f"http://{address}:{self.langfuse.port}"
+        )

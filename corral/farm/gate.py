@@ -71,9 +71,22 @@ class Monitoring(Part):
 
 
 class Langfuse(Part):
-    """Traces of requests. Prompts and answers are sent to it only if `content` says so."""
+    """Traces of requests: figures, and prompts and answers only where the farm or a key says so.
 
-    url: str = Field(pattern=r"^https?://[A-Za-z0-9.:/_-]{1,300}$", description="Its address.")
-    content: bool = Field(default=False, description="Whether prompts and answers are traced, not only figures.")
+    With `host` its containers are rendered; without, `url` says where one runs already.
+    """
+
+    host: Name | None = Field(default=None, description="A name of `hosts`, to run it there; unset: it is elsewhere.")
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[A-Za-z0-9.:/_-]{1,300}$",
+        description="Its address; unset: that of `host`. With both, how people and the gate reach it: TLS before it.",
+    )
+    listen: Address | None = Field(default=None, description="Address of its port on `host`; unset: the host's own.")
+    port: Port = Field(default=3001, description="Its port on `host`.")
+    content: bool = Field(
+        default=False, description="Whether prompts and answers are traced, of keys that say nothing else."
+    )
+    sample: float = Field(default=1, gt=0, le=1, description="The share of requests that is traced.")
     public_key_env: Variable = Field(default="LANGFUSE_PUBLIC_KEY", description="Environment variable of its key.")
     secret_key_env: Variable = Field(default="LANGFUSE_SECRET_KEY", description="Environment variable of its secret.")

@@ -37,6 +37,16 @@ class Serving(Part):
     allow_remote_media: bool = Field(default=False, description="Let requests make it fetch image or audio URLs.")
 
 
+class Objectives(Part):
+    """What load tests and the capacity search hold the model to. Alerts have their own: docs/monitoring.md."""
+
+    ttft_p95_s: float = Field(
+        default=5.0, gt=0, description="95 % of answers begin within; of vectors and ranks: are there within."
+    )
+    duration_p95_s: float | None = Field(default=None, gt=0, description="95 % of answers are whole within.")
+    error_share: float = Field(default=0.01, ge=0, le=1, description="Most requests that may fail or be refused.")
+
+
 class Price(Part):
     """Notional US dollars a million tokens, so that budgets of keys mean something on one's own hardware."""
 
@@ -68,6 +78,7 @@ class Model(Part):
     image: Image | None = Field(default=None, description="Container image of an image model's server (LocalAI).")
     limits: Limits | None = Field(default=None, description="What the gate lets through to each server.")
     serving: Serving = Field(default=Serving(), description="How patient its servers are.")
+    objectives: Objectives = Field(default=Objectives(), description="What load tests hold it to.")
     price: Price = Field(default=Price(), description="What its tokens cost a key's budget.")
 
     @model_validator(mode="after")

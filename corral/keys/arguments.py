@@ -4,9 +4,9 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, get_args
 
-from corral.keys.client import KEY_PREFIX, NewKey
+from corral.keys.client import KEY_PREFIX, NewKey, Traces
 from corral.keys.errors import InputError
 
 MAX_LIMIT: Final = 2**31 - 1  # LiteLLM keeps some of them as 32-bit integers
@@ -26,6 +26,7 @@ def parse_new_key(
     budget: str | None,
     budget_reset: str | None,
     expires: str | None,
+    traces: str | None,
 ) -> NewKey:
     """Check the arguments of `corral keys create`, given as text, and return the request.
 
@@ -45,6 +46,7 @@ def parse_new_key(
         budget=parse_budget(budget),
         budget_reset=parse_duration("--budget-reset", budget_reset),
         expires_in=parse_duration("--expires", expires),
+        traces=parse_traces(traces),
     )
 
 
@@ -109,6 +111,19 @@ def parse_duration(option: str, text: str | None) -> str | None:
             f"{option} {text!r} is no duration", "give a number and s, m, h, d, w or mo, like 30d, up to 100 years"
         )
     return text
+
+
+def parse_traces(text: str | None) -> Traces | None:
+    """Return how much of a key's calls is traced.
+
+    Raises:
+        InputError: it is none of the words for that.
+    """
+    words: tuple[Traces, ...] = get_args(Traces)
+    found = next((word for word in words if word == text), None)
+    if text is not None and found is None:
+        raise InputError(f"--traces {text!r} is not known", f"give one of: {', '.join(words)}")
+    return found
 
 
 def parse_alias(text: str) -> str:

@@ -49,6 +49,9 @@ def create(
         str | None, typer.Option(metavar="DURATION", help="Start the budget anew this often: 1d, 7d, 1mo.")
     ] = None,
     expires: Annotated[str | None, typer.Option(metavar="DURATION", help="It stops working after this: 30d.")] = None,
+    traces: Annotated[
+        str | None, typer.Option(metavar="off|figures|content", help="What of its calls Langfuse gets.")
+    ] = None,
     as_json: JsonOption = False,
     state: StateOption = DEFAULT_STATE_DIR,
 ) -> None:
@@ -72,6 +75,7 @@ def create(
             budget=budget,
             budget_reset=budget_reset,
             expires=expires,
+            traces=traces,
         )
         created = _run(state, lambda client: _create(client, new))
     now = datetime.now(UTC)

@@ -22,9 +22,12 @@ CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 30.0
 PAGE_SIZE = 100  # the most that /key/list gives at once
 KEY_PREFIX = "sk-"
+TRACES_SETTING = "corral_traces"
+"""In a key's metadata; litellm/hooks/corral_traces reads it."""
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
 
 State = Literal["active", "over budget", "blocked", "expired"]
+Traces = Literal["off", "figures", "content"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class NewKey:
     """What a key shall be allowed. None is no limit; no models means all of them, those of tomorrow too.
 
     `rpm` and `tpm` are requests and tokens per minute, `parallel` is requests at a time, `budget` is in US dollars and
-    starts anew every `budget_reset`; durations are LiteLLM's: a number and s, m, h, d, w or mo.
+    starts anew every `budget_reset`; durations are LiteLLM's: a number and s, m, h, d, w or mo. `traces` is what of its
+    calls goes to Langfuse; None is what the farm says.
     """
 
     alias: str | None = None
@@ -51,6 +55,7 @@ class NewKey:
     budget: float | None = None
     budget_reset: str | None = None
     expires_in: str | None = None
+    traces: Traces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class KeyInfo:
     expires: datetime | None
     created: datetime | None
     blocked: bool
+    traces: str | None
 
     @property
     def name(self) -> str:
@@ -145,6 +151,7 @@ class KeyClient:
             "max_budget": new.budget,
             "budget_duration": new.budget_reset,
             "duration": new.expires_in,
+            "metadata": {TRACES_SETTING: new.traces} if new.traces else None,
             "key_type": "llm_api",
         }
         answer = await self._call("POST", "/key/generate", json={k: v for k, v in body.items() if v is not None})
@@ -246,6 +253,7 @@ def _key_info(row: dict[str, Any]) -> KeyInfo:
         expires=_moment(row.get("expires")),
         created=_moment(row.get("created_at")),
         blocked=bool(row.get("blocked")),
+        traces=(row.get("metadata") or {}).get(TRACES_SETTING),
     )
 
 

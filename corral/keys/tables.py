@@ -33,6 +33,7 @@ def key_as_data(key: KeyInfo, now: datetime) -> dict[str, Any]:
         "budget_resets_at": _iso(key.budget_resets_at),
         "expires": _iso(key.expires),
         "created": _iso(key.created),
+        "traces": key.traces,
         "state": key.state(now),
         "hint": key.hint,
         "id": key.id,
@@ -73,6 +74,7 @@ def key_table(key: KeyInfo, now: datetime) -> Table:
         ("at a time", limit(key.parallel)),
         ("expires", when(key.expires, now)),
         ("created", when(key.created, now) if key.created else NO_LIMIT),
+        ("traces", Text(key.traces or "as the farm's")),
         ("id", Text(key.id)),
     ]
     for name, value in rows:

@@ -7,24 +7,22 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from corral import farmstate, local_farm, machine, ports
+from corral import ports
 from corral import status as farm_status
-from corral.apply.history import History
 from corral.apply.steps import Steps
 from corral.errors import CorralError
-from corral.farm import FarmFile, Server, load_farm
 from corral.farm.gate import Monitoring
 from corral.farmstate import FarmState
 from corral.keeper.changes import ChangeRequest
 from corral.keys.access import base_url, resolve_access
 from corral.keys.client import GateAccess
-from corral.litellm_config import local_servers
 from corral.monitoring import files, gate_key, programs
 from corral.monitoring.files import Layout
 from corral.monitoring.parts import parts
 from corral.options import DEFAULT_STATE, StateOption, environment_of_parts, state_dir
 from corral.paths import StateDir
 from corral.progress import for_console
+from corral.running import farm_that_runs, state_that_runs
 from corral.up import alone, known_secrets
 
 NOT_RUNNING = 3
@@ -58,11 +56,11 @@ def start(context: typer.Context, state: StateOption = DEFAULT_STATE) -> None:
         return
     where = state_dir(state)
     progress = for_console(out)
-    running = _running(where)
+    running = state_that_runs(where, "there is nothing to watch")
     with alone(where, progress):
         environment = environment_of_parts(os.environ)
         found = _programs(where, environment)
-        farm, servers = _farm(where, running, environment)
+        farm, servers = farm_that_runs(where, running, environment)
         settings = farm.monitoring or Monitoring()
         layout = _layout(where, running, settings, found)
         for note in files.write(layout, farm, servers, os.environ):
@@ -89,7 +87,7 @@ def status(state: StateOption = DEFAULT_STATE) -> None:
 def stop(state: StateOption = DEFAULT_STATE) -> None:
     """Stop it; series are kept. `corral down` stops it too."""
     where = state_dir(state)
-    running = _running(where)
+    running = state_that_runs(where, "there is nothing to watch")
     there = tuple(part.name for part in running.parts if part.name in PARTS)
     if not there:
         out.print("The monitoring was not running.", highlight=False)
@@ -111,13 +109,6 @@ def key(state: StateOption = DEFAULT_STATE) -> None:
     sys.stdout.write(gate_key.create(resolve_access(state)) + "\n")
 
 
-def _running(where: StateDir) -> FarmState:
-    farm = farmstate.read(where.state_file)
-    if farm is None or farmstate.keeper(farm) is None or farm.phase != "running":
-        raise CorralError("the farm is not running, and there is nothing to watch", "start it: make up")
-    return farm
-
-
 def _programs(where: StateDir, environment: dict[str, str]) -> dict[str, Path]:
     folder = where.root / "programs"
     found = programs.find(folder, environment)
@@ -136,18 +127,6 @@ def _programs(where: StateDir, environment: dict[str, str]) -> dict[str, Path]:
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     return found
-
-
-def _farm(where: StateDir, running: FarmState, environment: dict[str, str]) -> tuple[FarmFile, list[Server]]:
-    """Return the farm file that runs, and its servers with the ports they have."""
-    entries = History(where).entries()
-    if not entries:
-        raise CorralError("the farm file that runs is not known", "restart the farm: make down, then make up")
-    file = load_farm(History(where).path(entries[-1].number)).value
-    seen = machine.look(where.root, environment)
-    farm = local_farm.choose(file, Path(entries[-1].file).parent, where.models, seen, check_room=False)
-    known = {part.name: part.port for part in running.parts}
-    return file, local_servers(farm, known)
 
 
 def _layout(where: StateDir, running: FarmState, settings: Monitoring, found: dict[str, Path]) -> Layout:

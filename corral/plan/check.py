@@ -9,7 +9,7 @@ from corral.farm import FarmFile
 from corral.machine import Machine
 from corral.models.remote import Hub
 from corral.plan.header_cache import HeaderCache
-from corral.plan.headers import Places, headers_of
+from corral.plan.headers import DEADLINE_S, Places, headers_of
 from corral.plan.here import memory_here_mib, with_machine
 from corral.plan.plan import plan
 
@@ -36,13 +36,24 @@ def check_fits(
     check_plan(with_machine(file, machine, memory_here_mib()), base, models, headers, environ)
 
 
-def check_plan(farm: FarmFile, base: Path, models: Path, headers: Path, environ: Mapping[str, str]) -> None:
+def check_plan(
+    farm: FarmFile, base: Path, models: Path, headers: Path, environ: Mapping[str, str], deadline_s: float = DEADLINE_S
+) -> None:
     """Refuse a farm that does not fit the GPUs and hosts that its file lists; see `check_fits`.
+
+    Args:
+        farm: the farm file's content.
+        base: its folder.
+        models: where models lie.
+        headers: where fetched headers are kept.
+        environ: names the model hub.
+        deadline_s: how long it may be asked for headers.
 
     Raises:
         CorralError: it does not fit; says by how much, and what to change.
     """
-    places = Places(base=base, models=models, cache=HeaderCache(headers), hub=Hub.from_environment(environ))
+    hub = Hub.from_environment(environ)
+    places = Places(base=base, models=models, cache=HeaderCache(headers), hub=hub, deadline_s=deadline_s)
     known = asyncio.run(headers_of(farm, places))
     errors = [one for one in plan(farm, known, allow_unknown=True).findings if one.level == "error"]
     if errors:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from enum import StrEnum
 
 from corral.farm import FarmFile, Server, servers_of
-from corral.render import gpu_host, k6, kubernetes, litellm, monitoring_host, proxy_host
+from corral.render import gpu_host, k6, kubernetes, langfuse, litellm, monitoring_host, proxy_host
 from corral.render.document import Rendered
 
 
@@ -14,6 +14,7 @@ class Target(StrEnum):
     GPU_HOSTS = "gpu-hosts"
     LITELLM = "litellm"
     MONITORING = "monitoring"
+    LANGFUSE = "langfuse"
     LOAD_TESTS = "load-tests"
     KUBERNETES = "kubernetes"
 
@@ -51,6 +52,7 @@ _WRITERS: Mapping[Target, Callable[[FarmFile, Sequence[Server]], Iterable[Render
     Target.GPU_HOSTS: gpu_host.render,
     Target.LITELLM: _gate,
     Target.MONITORING: monitoring_host.render,
+    Target.LANGFUSE: langfuse.render,
     Target.LOAD_TESTS: _load_tests,
     Target.KUBERNETES: kubernetes.render,
 }

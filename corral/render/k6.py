@@ -8,6 +8,14 @@ from corral.render.document import Rendered, json_file
 from corral.render.litellm import url_of
 
 
+class ObjectiveTarget(TypedDict):
+    """What thresholds are made of: seconds, and a share of requests."""
+
+    ttft_p95_s: float
+    duration_p95_s: float | None
+    error_share: float
+
+
 class ModelTarget(TypedDict):
     """A model, asked for through the gate. Limits are those of all its servers together; None: no limit."""
 
@@ -19,6 +27,7 @@ class ModelTarget(TypedDict):
     context: int
     rpm: int | None
     tpm: int | None
+    objectives: ObjectiveTarget
 
 
 class ServerTarget(TypedDict):
@@ -31,14 +40,25 @@ class ServerTarget(TypedDict):
     slots: int
 
 
+class Targets(TypedDict):
+    """The whole file."""
+
+    farm: str
+    gate: str
+    models: list[ModelTarget]
+    servers: list[ServerTarget]
+
+
 def render(farm: FarmFile, servers: Sequence[Server]) -> Rendered:
-    """Return the targets of load tests. Keys come by environment."""
+    """Return the targets of load tests as a file. Keys come by environment."""
+    return json_file("load-tests/targets.json", {**targets(farm, servers, gate_url(farm))})
+
+
+def targets(farm: FarmFile, servers: Sequence[Server], gate: str) -> Targets:
+    """Return the targets of load tests, of a farm whose gate applications reach at `gate`."""
     serving = {server.model_name for server in servers}
     models = [_model(name, servers) for name in farm.models if name in serving]
-    return json_file(
-        "load-tests/targets.json",
-        {"farm": farm.name, "gate": gate_url(farm), "models": models, "servers": [_server(each) for each in servers]},
-    )
+    return {"farm": farm.name, "gate": gate, "models": models, "servers": [_server(each) for each in servers]}
 
 
 def gate_url(farm: FarmFile) -> str:
@@ -61,6 +81,11 @@ def _model(name: str, servers: Sequence[Server]) -> ModelTarget:
         "context": model.context,
         "rpm": limits.rpm * count if limits and limits.rpm else None,
         "tpm": limits.tpm * count if limits and limits.tpm else None,
+        "objectives": {
+            "ttft_p95_s": model.objectives.ttft_p95_s,
+            "duration_p95_s": model.objectives.duration_p95_s,
+            "error_share": model.objectives.error_share,
+        },
     }
 
 

@@ -24,11 +24,14 @@ from corral.farm.model import Model
 from corral.render import gate_metrics
 from corral.render.document import Rendered, number, yaml_file
 
-HOOKS = ("corral_headers.headers", "corral_body_guard.guard", "corral_retries.retries", "corral_fast_path.fast_path")
+HOOKS = (
+    "corral_headers.headers", "corral_request_log.requests", "corral_body_guard.guard", "corral_retries.retries",
+    "corral_fast_path.fast_path",
+)  # fmt: skip
 ROUTING_HOOK = "corral_routing.hook.routing"
 """Chooses among what `corral_retries` leaves, so it comes after it. With another strategy than least-busy it would
 overrule what the farm file asks for."""
-TRACES = "langfuse_otel"
+TRACES = "corral_traces.traces"
 METRICS = "prometheus"
 PROVIDER_ID = "provider."
 """Before a provider's name in its deployment's id. No server's name has a dot, so the two never meet."""
@@ -118,11 +121,13 @@ def config(farm: FarmFile, servers: Sequence[Server]) -> Config:
         "litellm_settings": _settings(farm),
         "general_settings": _general(farm),
     }
-    if farm.langfuse:
+    if farm.langfuse and farm.langfuse_url:
         document["environment_variables"] = {
-            "LANGFUSE_OTEL_HOST": farm.langfuse.url,
+            "LANGFUSE_OTEL_HOST": farm.langfuse_url,
             "LANGFUSE_PUBLIC_KEY": from_environment(farm.langfuse.public_key_env),
             "LANGFUSE_SECRET_KEY": from_environment(farm.langfuse.secret_key_env),
+            "LANGFUSE_SAMPLE_RATE": str(number(farm.langfuse.sample)),
+            "CORRAL_TRACES": "content" if farm.langfuse.content else "figures",
         }
     return document
 
@@ -240,8 +245,6 @@ def _settings(farm: FarmFile) -> dict[str, Any]:
     }
     if farm.monitoring:
         settings |= gate_metrics.SETTINGS
-    if farm.langfuse and not farm.langfuse.content:
-        settings["turn_off_message_logging"] = True  # figures are traced, prompts and answers are not
     if farm.proxy.caching.redis:
         settings["cache"] = True
         settings["cache_params"] = {

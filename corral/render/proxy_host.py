@@ -1,4 +1,4 @@
-"""`litellm/compose.yaml`: the gate's containers: LiteLLM, its PostgreSQL, and Redis where the farm file has it.
+"""`litellm/compose.yaml`: the gate's containers: LiteLLM, its PostgreSQL, the dumps of that, and Redis if it is wanted.
 
 Where GPU servers of the gate's own host listen on the loopback only, a bridged container cannot reach them; LiteLLM
 then uses the host's network, and PostgreSQL and Redis are published on the loopback for it.
@@ -21,6 +21,7 @@ from corral.render.compose import (
     published,
 )
 from corral.render.document import Rendered
+from corral.render.nightly_dump import BACKUP, SCRIPTS, nightly_dump, scripts
 
 POSTGRES_IMAGE = "postgres:17-bookworm"
 POSTGRES_USER = "999:999"  # of Debian's image; as root it would need capabilities to change to it
@@ -43,8 +44,10 @@ def render(farm: FarmFile, servers: Sequence[Server]) -> Rendered | None:
     services = {
         "litellm": _litellm(farm, on_host_network=on_loopback),
         "postgres": _postgres(farm.proxy.database_port if on_loopback else None),
+        BACKUP: nightly_dump(POSTGRES_IMAGE, POSTGRES_USER),
     }
-    document: ComposeFile = {"name": f"{farm.name}-gate", "services": services, "volumes": {"postgres": {}}}
+    volumes: dict[str, dict[str, str]] = {"postgres": {}, "dumps": {}}
+    document: ComposeFile = {"name": f"{farm.name}-gate", "services": services, "volumes": volumes}
     if farm.proxy.caching.redis:
         services["redis"] = _redis(published_too=on_loopback)
     return compose_file("litellm/compose.yaml", document)
@@ -124,7 +127,8 @@ def _postgres(port_on_loopback: int | None) -> Service:
             "POSTGRES_DB": "litellm",
             "POSTGRES_PASSWORD": DATABASE_PASSWORD,
         },
-        "volumes": [{"type": "volume", "source": "postgres", "target": "/var/lib/postgresql/data"}],
+        "entrypoint": ["bash", f"{SCRIPTS}/postgres.sh"],
+        "volumes": [{"type": "volume", "source": "postgres", "target": "/var/lib/postgresql/data"}, scripts()],
         "tmpfs": ["/tmp", "/run/postgresql:uid=999,gid=999"],  # noqa: S108  # the container's own
         "healthcheck": {
             "test": ["CMD", "pg_isready", "-q", "-U", "litellm", "-d", "litellm"],

@@ -24,6 +24,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
         "monitoring/prometheus/targets/*.yml",
         "monitoring/prometheus/rules/*.yml",
     ),
+    "langfuse": ("langfuse/compose.yaml",),
     "load-tests": ("load-tests/targets.json",),
     "kubernetes": ("kubernetes/*.yaml", "kubernetes/gpu-servers/*.yaml"),
 }

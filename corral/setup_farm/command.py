@@ -12,10 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from corral import secrets
 from corral.errors import CorralError
-from corral.farm import load_farm
+from corral.farm import FarmFile, load_farm
 from corral.farm.validate import summary
 from corral.farm.values import Name
 from corral.paths import StateDir
+from corral.plan.check import check_plan
 from corral.ports import is_number
 from corral.setup_farm import presets
 from corral.setup_farm.draft import Answers, Draft, default_preset, draft, fits_cpu, fitting, free_gate_port, text
@@ -24,6 +25,8 @@ from corral.setup_farm.surroundings import Surroundings, look_around
 from corral.yamlfile import YamlFileErrors
 
 DEFAULT_NAME = "corral"
+HEADER_DEADLINE_S = 15.0
+"""How long a model hub may take; without its answer the estimate counts, and `corral up` plans again."""
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 T = TypeVar("T")
 
@@ -84,12 +87,13 @@ def write(file: Path, plan: Draft, state: StateDir) -> Kept:
     """Write the farm file and, where there are none, the secrets; a farm file that is there is renamed first.
 
     Raises:
-        CorralError: the secrets of an existing database are gone, or incomplete; no farm file was written then.
+        CorralError: by its header, the model does not fit the GPUs that were chosen for it; or the secrets of an
+            existing database are gone, or incomplete. No farm file was written then.
     """
     new = file.with_name(f".{file.name}.{os.getpid()}.new")
     try:
         new.write_text(text(plan, file.parent), encoding="utf-8")
-        load_farm(new)
+        _check_planned(load_farm(new).value, file.parent, plan, state)
         had_secrets = state.secrets_file.exists()
         state.create()
         secrets.load_or_create(state.secrets_file, database_exists=(state.postgres_data / "PG_VERSION").exists())
@@ -98,6 +102,18 @@ def write(file: Path, plan: Draft, state: StateDir) -> Kept:
     finally:
         new.unlink(missing_ok=True)
     return Kept(backup, had_secrets)
+
+
+def _check_planned(farm: FarmFile, base: Path, plan: Draft, state: StateDir) -> None:
+    """Hold the estimate by which the model was chosen against its header, where that can be had."""
+    if not plan.cards:
+        return
+    state.create()  # fetched headers are kept there
+    try:
+        check_plan(farm, base, state.models, state.headers, os.environ, HEADER_DEADLINE_S)
+    except CorralError as error:
+        mend = f"choose a smaller model with --models; nothing was written ({error.mend})"
+        raise CorralError(f"{plan.answers.preset.name}: {error.cause}", mend) from error
 
 
 def _backup(file: Path) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from corral.farm.host import Gpu
-from corral.farm.model import KvCache, Model
+from corral.farm.model import KvCache, Model, Objectives
 from corral.models.sources import AnySource, HubSource, PackageSource
 
 MARGIN = 0.05
@@ -17,6 +17,9 @@ MARGIN = 0.05
 WORK_MIB, WORK_SHARE = 700, 0.02
 """CUDA's context and the compute buffers: a floor (half a GiB of it logits of 150,000 tokens), and a share of the
 weights, which grows with the model's width."""
+
+ON_CPU = Objectives(ttft_p95_s=15)
+"""What load tests hold a model to that a CPU serves."""
 
 Fits = Callable[["Preset", Gpu], bool]
 """Whether a server of a preset fits a card."""
@@ -172,6 +175,7 @@ EMBED = Model(
     quantisation="F16",
     context=512,
     slots=4,
+    objectives=ON_CPU,
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ import uvloop
 from gpu_server.client import ClientProtocol
 from gpu_server.engine import find_engine
 from gpu_server.output import LogHandler, LogSink
+from gpu_server.refusal import stay
 from gpu_server.settings import Settings, SettingsError, describe, load
 from gpu_server.wrapper import Wrapper
 
@@ -33,7 +35,7 @@ Examples:
 
 Routes: the model's own (/v1/chat/completions, ...), /v1/models, and for the keeper /health /status /metrics /logs,
 POST /drain /resume /restart.
-Exit codes: 0 stopped by SIGTERM or SIGINT, 2 a setting is wrong or the port is taken.
+Exit codes: 0 stopped by SIGTERM or SIGINT, 2 a setting is wrong or the port is taken (after RESTART_PAUSE_S).
 """
 
 
@@ -54,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         listener = _listen(settings)
     except SettingsError as error:
         for fault in error.faults:
-            print(f"gpu-server: {fault}", file=sys.stderr)
+            print(f"gpu-server: {fault}", file=sys.stderr, flush=True)
+        if not checking:
+            stay(error.faults, os.environ)
         return BAD_SETTINGS
     with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listener))

@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gpu_server.elf import wrong_machine
 from gpu_server.embedded_flags import CacheType
 from gpu_server.gguf_file import ModelFileError, check_model_file
 
@@ -94,6 +95,12 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(default=30, ge=0, description="time that work in flight gets to finish at a stop")
     max_body_mib: float = Field(default=32, gt=0, description="largest request body")
     allow_remote_media: bool = Field(default=False, description="let requests make it fetch image or audio URLs")
+    restart_pause_s: float = Field(
+        default=0,
+        ge=0,
+        le=3600,
+        description="how long wrong settings are answered on /health before it ends; image: 60",
+    )
     log_format: Literal["json", "text"] = Field(default="json", description="form of the log lines on stdout")
 
     @cached_property
@@ -198,8 +205,11 @@ def _file_faults(settings: Settings) -> Iterator[str]:
             check_model_file(path)
         except ModelFileError as error:
             yield f"{name}: {error}"
-    if settings.llama_server and not shutil.which(settings.llama_server):
+    program = shutil.which(settings.llama_server or "llama-server")
+    if settings.llama_server and not program:
         yield f"LLAMA_SERVER={settings.llama_server}: no such program, or not executable; correct or unset it"
+    if program and (fault := wrong_machine(Path(program))):
+        yield f"LLAMA_SERVER: {fault}; use an image, or a llama-server, for this machine"
 
 
 def _engine_faults(settings: Settings) -> Iterator[str]:

@@ -210,9 +210,11 @@ fi
 # ---- Docker, and the toolkit that gives it GPUs --------------------------------------------------------------------------
 if has docker; then
     say ok "$(docker --version 2>/dev/null || echo Docker)"
-    docker compose version >/dev/null 2>&1 || later "Docker has no Compose v2" "install docker-compose-plugin, or docker-compose-v2 on Ubuntu"
 else
     install_package docker.io "add Docker's apt repository (docs.docker.com/engine/install), install docker-ce, then run this again" || true
+fi
+if has docker && ! docker compose version >/dev/null 2>&1; then
+    later "Docker has no Compose v2" "install docker-compose-v2 on Ubuntu; on Debian docker-compose-plugin, from Docker's apt repository"
 fi
 if has nvidia-ctk; then
     say ok "$(nvidia-ctk --version 2>/dev/null | sed -n 1p)"

@@ -12,17 +12,14 @@ FOLDER holds the gate's compose.yaml and .env (default: here). PostgreSQL must r
   --keep N      how many are kept, the oldest go first (default 14)
 
 A dump is of no use without LITELLM_SALT_KEY of .env, with which LiteLLM encrypts what it keeps: back .env up as well,
-and elsewhere. A line in a crontab makes it nightly:
-
-  15 3 * * *  cd /srv/corral/litellm && scripts/backup.sh
+and elsewhere. The service `backup` of the gate's compose.yaml makes one each night by itself (nightly.sh).
 
 Exit codes: 0 a whole dump is there, 1 it is not and no older one was touched, 2 wrong arguments.
 END
 }
-fail() {
-    printf 'error: %s; %s\n' "$1" "$2" >&2
-    exit "${3:-1}"
-}
+
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 folder=.
 to=
@@ -43,21 +40,19 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[[ $keep =~ ^[1-9][0-9]{0,3}$ ]] || fail "--keep $keep is no number from 1 to 9999" "give one like 14" 2
-[ -f "$folder/compose.yaml" ] || fail "$folder holds no compose.yaml" "give the folder of the gate's" 2
+check_count --keep "$keep"
+find_compose "$folder"
 to=${to:-$folder/backups}
 mkdir -p "$to"
 chmod 700 "$to"
 
-compose=(docker compose --project-directory "$folder" --file "$folder/compose.yaml")
-dump=$to/litellm-$(date -u +%Y%m%dT%H%M%SZ).dump
+dump=$to/$(dump_name)
 trap 'rm -f "$dump.new"' EXIT
 umask 077
 "${compose[@]}" exec -T postgres pg_dump --username litellm --format custom litellm >"$dump.new" ||
     fail "pg_dump failed" "see above; does PostgreSQL run? docker compose ps"
-# What pg_restore cannot list is no dump, whatever pg_dump's exit code was.
-"${compose[@]}" exec -T postgres pg_restore --list <"$dump.new" | grep 'TABLE DATA public LiteLLM_VerificationToken' >/dev/null ||
+"${compose[@]}" exec -T postgres pg_restore --list <"$dump.new" | lists_keys ||
     fail "the dump holds no keys" "it was not kept; was LiteLLM ever started on this database?"
 mv "$dump.new" "$dump"
-find "$to" -maxdepth 1 -name 'litellm-*.dump' | sort -r | tail -n "+$((keep + 1))" | while IFS= read -r old; do rm -f "$old"; done
+keep_newest "$to" "$keep"
 printf '%s (%s bytes)\n' "$dump" "$(stat -c %s "$dump")"

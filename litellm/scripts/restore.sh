@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Puts a dump of backup.sh in the place of the gate's database. What is there is dumped first; the gate stops meanwhile.
+# Puts a dump of backup.sh or of the service `backup` in the place of the gate's database. What is there is dumped first;
+# the gate stops meanwhile.
 set -euo pipefail
 
 usage() {
@@ -10,17 +11,18 @@ FOLDER holds the gate's compose.yaml and .env (default: here). .env must have th
 
   --yes   do not ask
 
-Example: scripts/restore.sh backups/litellm-20261120T031500Z.dump
+Examples:
+  scripts/restore.sh backups/litellm-20261120T031500Z.dump
+  docker compose cp backup:/var/lib/postgresql/data/. dumps/ && scripts/restore.sh dumps/litellm-20261120T031500Z.dump
 
 What is there is dumped beside DUMP first. The dump goes into a database of its own, which takes the other's place only
 when it is whole: a dump that cannot be read changes nothing. The earlier database is removed when the gate is ready.
 Exit codes: 0 restored, 1 not, and the earlier database is in use, 2 wrong arguments.
 END
 }
-fail() {
-    printf 'error: %s; %s\n' "$1" "$2" >&2
-    exit "${3:-1}"
-}
+
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 yes=no
 words=()
@@ -39,15 +41,21 @@ done
 [ ${#words[@]} -ge 1 ] || fail "no dump is named" "see --help" 2
 dump=${words[0]}
 folder=${words[1]:-.}
-[ -r "$dump" ] || fail "$dump cannot be read" "name a dump of backup.sh" 2
-[ -f "$folder/compose.yaml" ] || fail "$folder holds no compose.yaml" "give the folder of the gate's" 2
+[ -r "$dump" ] || fail "$dump cannot be read" "name a dump of backup.sh or of the service backup" 2
+find_compose "$folder"
 
-compose=(docker compose --project-directory "$folder" --file "$folder/compose.yaml")
 sql() { "${compose[@]}" exec -T postgres psql --username litellm --dbname "$1" --no-psqlrc --quiet --set ON_ERROR_STOP=1 --command "$2"; }
 
+rename() { # database, to: whoever is connected is sent away, since a database in use keeps its name
+    sql postgres "ALTER DATABASE $1 ALLOW_CONNECTIONS false"
+    sql postgres "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '$1'" >/dev/null
+    sql postgres "ALTER DATABASE $1 RENAME TO $2"
+    sql postgres "ALTER DATABASE $2 ALLOW_CONNECTIONS true"
+}
+
 "${compose[@]}" up --detach --wait postgres >/dev/null 2>&1 || fail "PostgreSQL does not come up" "docker compose logs postgres says why"
-"${compose[@]}" exec -T postgres pg_restore --list <"$dump" | grep 'TABLE DATA public LiteLLM_VerificationToken' >/dev/null ||
-    fail "$dump is no dump of a gate's database" "name one that backup.sh made" 2
+"${compose[@]}" exec -T postgres pg_restore --list <"$dump" | lists_keys ||
+    fail "$dump is no dump of a gate's database" "name one that backup.sh or the service backup made" 2
 if [ "$yes" = no ]; then
     [ -t 0 ] || fail "this replaces the gate's keys and spend, and cannot ask here" "say --yes if you mean it" 2
     read -r -p "Replace the gate's keys, budgets and spend by those of $dump? [y/N] " answer
@@ -67,8 +75,8 @@ echo "stopping the gate, and keeping what is there"
 before=$(dirname "$dump")/before-restore-$(date -u +%Y%m%dT%H%M%SZ).dump
 (umask 077 && "${compose[@]}" exec -T postgres pg_dump --username litellm --format custom litellm >"$before") ||
     fail "what is there cannot be dumped" "nothing was replaced; start the gate: docker compose up -d"
-sql postgres 'ALTER DATABASE litellm RENAME TO litellm_before'
-sql postgres 'ALTER DATABASE litellm_new RENAME TO litellm'
+rename litellm litellm_before
+rename litellm_new litellm
 
 echo "starting the gate"
 if "${compose[@]}" up --detach --wait --wait-timeout 300 litellm; then
@@ -77,8 +85,8 @@ if "${compose[@]}" up --detach --wait --wait-timeout 300 litellm; then
     exit 0
 fi
 "${compose[@]}" stop litellm
-sql postgres 'ALTER DATABASE litellm RENAME TO litellm_new'
-sql postgres 'ALTER DATABASE litellm_before RENAME TO litellm'
+rename litellm litellm_new
+rename litellm_before litellm
 sql postgres 'DROP DATABASE litellm_new'
 "${compose[@]}" up --detach litellm
 fail "the gate does not come up with $dump" "the earlier database is back in its place; docker compose logs litellm says why"

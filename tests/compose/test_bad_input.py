@@ -1,14 +1,16 @@
 """What a person gets wrong on a host of containers: what is said, and how often it is tried again."""
 
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.compose_farm import GATE, GPU_BOX, ON_CPU, Project
+from corral.render.proxy_host import POSTGRES_IMAGE
+from support.compose_farm import GATE, GPU_BOX, MODELS, ON_CPU, Project, server_says
 from support.compose_images import GPU_SERVER
-from support.docker_host import DockerHost
+from support.docker_host import CHECKOUT, DockerHost
 from support.waiting import wait_until
 
 NEVER_BUILT = ("--pull", "never", "--no-build", "--detach", "--no-deps")
@@ -38,16 +40,30 @@ def override(tmp_path: Path, host: DockerHost) -> Iterator[Override]:
     made.down()
 
 
-def test_an_absent_model_is_named_and_not_tried_in_a_hot_loop(override: Override) -> None:
-    project = override('services: {qwen-1: {environment: {MODEL_PATH: "/models/absent.gguf"}}}')
+def failed(project: Project, *, said: str) -> None:
+    """See a server say what is wrong, in its log and on /health, and its container stay up meanwhile."""
+    wait_until(lambda: server_says("qwen-1").get("state") == "failed", 30, "the server to say that it failed", 0.2)
+    assert said in str(server_says("qwen-1")["detail"])
+    assert said in project.logs("qwen-1")
+    assert project.inspect("qwen-1")["RestartCount"] == 0
+
+
+def test_an_absent_model_is_named_and_found_once_it_is_there(override: Override) -> None:
+    late = MODELS / "late.gguf"
+    settings = f'{{MODEL_PATH: "/models/{late.name}", RESTART_PAUSE_S: "3"}}'
+    project = override(f"services: {{qwen-1: {{environment: {settings}}}}}")
     project.compose("up", *NEVER_BUILT, "qwen-1")
-    wait_until(lambda: project.inspect("qwen-1")["RestartCount"] >= 4, 30, "four restarts")
-    state = project.inspect("qwen-1")["State"]
-    assert state["ExitCode"] == 2
-    said = project.logs("qwen-1")
-    assert "MODEL_PATH: /models/absent.gguf does not exist; put the model there or correct the path" in said
-    # The engine's pause doubles up to a minute: 0.1, 0.2, 0.4 and 0.8 s lie between the starts so far.
-    assert state["Restarting"] is True
+    failed(project, said=f"MODEL_PATH: /models/{late.name} does not exist; put the model there or correct the path")
+    try:
+        shutil.copyfile(MODELS / "qwen.gguf", late)
+        project.wait_until_healthy("qwen-1")
+        assert project.inspect("qwen-1")["RestartCount"] >= 1
+    finally:
+        late.unlink()
+
+
+def test_the_image_has_a_wrong_setting_wait_a_minute(host: DockerHost) -> None:
+    assert "RESTART_PAUSE_S=60" in host.inspect(GPU_SERVER)["Config"]["Env"]
 
 
 def test_a_folder_of_models_that_is_not_there_stops_the_start(override: Override) -> None:
@@ -75,8 +91,57 @@ def test_a_llama_server_for_another_processor_is_not_run_in_a_hot_loop(override:
         f"services: {{qwen-1: {{volumes: [{{type: bind, source: {foreign}, target: /app/llama-server}}]}}}}"
     )
     project.compose("up", *NEVER_BUILT, "qwen-1")
-    wait_until(lambda: '"failed"' in project.logs("qwen-1"), 30, "the server to give up")
-    assert project.inspect("qwen-1")["RestartCount"] == 0
+    failed(project, said="/app/llama-server is built for aarch64, and this machine is")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("--env", "BACKUP_AT=25:00"), "BACKUP_AT 25:00 is no time of a day; give one like 03:15, in UTC"),
+        (("--tmpfs", "/dumps:uid=0,mode=755"), "/dumps cannot be written to by user 999; give the volume to that user"),
+    ],
+    ids=["no time", "no room for it"],
+)
+def test_a_nightly_dump_that_cannot_be_made_is_said_once_a_minute(
+    host: DockerHost, settings: tuple[str, ...], said: str
+) -> None:
+    given = [word for name in ("BACKUP_AT=03:15", "BACKUP_KEEP=2", "BACKUP_FOLDER=/dumps") for word in ("--env", name)]
+    container = host.docker(
+        *(
+            "run",
+            "--detach",
+            "--restart",
+            "unless-stopped",
+            "--network",
+            "none",
+            "--user",
+            "999:999",
+            *given,
+            *settings,
+        ),
+        *("--volume", f"{CHECKOUT}/litellm/scripts:/scripts:ro", "--entrypoint", "bash"),
+        *(POSTGRES_IMAGE, "/scripts/nightly.sh"),
+    ).stdout.strip()
+    try:
+        wait_until(lambda: said in host.docker("logs", container).stderr, 30, "the reason")
+        state = host.inspect(container)
+        assert (state["State"]["Status"], state["RestartCount"]) == ("running", 0)
+        host.docker("stop", container)
+        assert host.inspect(container)["State"]["ExitCode"] == 0  # at once, not killed when its grace was over
+    finally:
+        host.docker("rm", "--force", container)
+
+
+def test_a_disk_without_room_for_the_database_is_named(host: DockerHost, tmp_path: Path) -> None:
+    override = tmp_path / "override.yaml"
+    tmpfs = '{driver: local, driver_opts: {type: tmpfs, device: tmpfs, o: "size=8m,uid=999,gid=999"}}'
+    override.write_text(f"volumes: {{postgres: {tmpfs}}}")
+    project = Project(host, (GATE, ON_CPU / "gate.yaml", override), "full-disk")
+    try:
+        project.compose("up", "--detach", "--no-deps", "--pull", "never", "postgres")
+        wait_until(lambda: "No space left on device" in project.logs("postgres"), 30, "initdb's words")
+    finally:
+        project.compose("down", "--volumes", "--timeout", "1")
 
 
 def test_a_volume_that_the_database_may_not_write_is_named(host: DockerHost) -> None:
@@ -88,7 +153,9 @@ def test_a_volume_that_the_database_may_not_write_is_named(host: DockerHost) -> 
         give_away = (*give_away[:-1], "/bin/chown")
         host.docker("run", "--rm", *give_away, GPU_SERVER, "0:0", "/data")
         project.compose("start", "postgres")
-        denied = 'could not change permissions of directory "/var/lib/postgresql/data": Operation not permitted'
-        wait_until(lambda: denied in project.logs("postgres"), 30, "initdb's refusal")
+        denied = "/var/lib/postgresql/data cannot be written to by user 999; give the volume to that user"
+        wait_until(lambda: denied in project.logs("postgres"), 30, "the refusal")
+        state = project.inspect("postgres")
+        assert (state["State"]["Status"], state["RestartCount"]) == ("running", 0)
     finally:
         project.compose("down", "--volumes", "--timeout", "1")

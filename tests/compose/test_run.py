@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from support.compose_farm import SERVERS, ContainerFarm, Gate, Load, server_health, stopwatch
+from support.compose_farm import SERVERS, ContainerFarm, Gate, Load, lost, server_health, stopwatch
 from support.compose_table import Tell
 from support.waiting import wait_until
 
@@ -193,8 +193,3 @@ def serves_again(service: str, before: psutil.Process) -> bool:
     if before.is_running() and before.status() != psutil.STATUS_ZOMBIE:
         return False
     return server_health(service) == 200
-
-
-def lost(load: Load) -> str:
-    """Say how many requests had no answer."""
-    return f"{len(load.failures)} of {load.answers + len(load.failures)} requests lost"

@@ -33,12 +33,14 @@ SECRETS: Mapping[str, str] = {
     "POSTGRES_PASSWORD": "passwordofthedatabase",
     "OPENAI_API_KEY": "no-key-of-openai",
     "CORRAL_HOOKS": str(CHECKOUT / "litellm" / "hooks"),
+    "CORRAL_SCRIPTS": str(CHECKOUT / "litellm" / "scripts"),
 }
 SERVERS: Mapping[str, str] = {
     "qwen-1": "http://192.168.1.20:8080",
     "qwen-2": "http://192.168.1.20:8081",
     "nomic-embed-1": "http://192.168.1.20:8090",
 }
+GATE_SERVICES = ("postgres", "litellm", "backup")
 ANSWER_S = 60.0
 
 
@@ -113,9 +115,9 @@ class Gate:
     def __init__(self, key: str = MASTER_KEY) -> None:
         self.key = key
 
-    def make_key(self) -> str:
+    def make_key(self, **settings: object) -> str:
         """Return a fresh key."""
-        return str(self.post("/key/generate", {"models": []}).raise_for_status().json()["key"])
+        return str(self.post("/key/generate", {"models": [], **settings}).raise_for_status().json()["key"])
 
     def list_keys(self) -> list[str]:
         """Return the SHA-256 of every key in the database."""
@@ -203,9 +205,23 @@ class Load:
                 self.failures.append(f"{response.status_code} {response.text[:300]}")
 
 
+def lost(load: Load) -> str:
+    """Say how many requests had no answer."""
+    return f"{len(load.failures)} of {load.answers + len(load.failures)} requests lost"
+
+
 def server_health(service: str) -> int:
     """Return the status of a server's own /health, as seen on its host."""
     return httpx.get(f"{SERVERS[service]}/health", timeout=2).status_code
+
+
+def server_says(service: str) -> dict[str, Any]:
+    """Return what a server says of itself on its /health; empty where it does not answer."""
+    try:
+        said: dict[str, Any] = httpx.get(f"{SERVERS[service]}/health", timeout=2).json()
+    except httpx.HTTPError:
+        return {}
+    return said
 
 
 @dataclass
@@ -225,7 +241,7 @@ class ContainerFarm:
 
     def services(self) -> list[tuple[Project, str]]:
         """Return every service with its project."""
-        return [*((self.gpu_box, name) for name in SERVERS), (self.gate_host, "postgres"), (self.gate_host, "litellm")]
+        return [*((self.gpu_box, name) for name in SERVERS), *((self.gate_host, name) for name in GATE_SERVICES)]
 
 
 @contextmanager

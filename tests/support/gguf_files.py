@@ -47,6 +47,21 @@ def header_bytes(model: Model, *, version: int = 3) -> bytes:
     return whole.ljust(_padded(len(whole)), b"\0")
 
 
+class Sparse:
+    """The first bytes of a file, and zeros up to its size."""
+
+    def __init__(self, start: bytes, size: int) -> None:
+        self._start = start
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        first, last, _ = part.indices(self._size)
+        return self._start[first:last].ljust(last - first, b"\0")
+
+
 def _vocabulary(model: Model) -> Iterable[bytes]:
     yield _pair("tokenizer.ggml.model", "gpt2")
     yield _pair("tokenizer.ggml.pre", "default")

@@ -92,6 +92,8 @@ def farm_files(draw: st.DrawFn) -> dict[str, Any]:
         data["monitoring"] = {"scrape_interval_s": draw(st.integers(1, 600))}
     if draw(st.booleans()):
         data["langfuse"] = {"url": "https://traces.example", "content": draw(st.booleans())}
+        if draw(st.booleans()):
+            data["langfuse"]["host"] = draw(st.sampled_from(sorted(hosts)))
     return data
 
 

@@ -20,6 +20,7 @@ from litellm.litellm_core_utils.llm_response_utils.get_headers import get_respon
 from corral_fast_path import coverage, upstream
 from corral_fast_path.kinds import Body, Kind
 from corral_fast_path.upstream import Answer
+from corral_headers import for_server
 
 PRICES = ("input_cost_per_token", "output_cost_per_token")
 
@@ -109,7 +110,7 @@ class Attempts:
                 answer = await upstream.ask(
                     url,
                     self._body(request, model),
-                    self._headers(parameters),
+                    self._headers(parameters, request),
                     may_stream=bool(self.kind.end),
                     timeout_s=request.get("timeout"),
                 )
@@ -169,9 +170,9 @@ class Attempts:
             body["stream_options"] = {**(self.sent.get("stream_options") or {}), "include_usage": True}
         return orjson.dumps(body)
 
-    @staticmethod
-    def _headers(parameters: Mapping[str, Any]) -> dict[str, str]:
+    def _headers(self, parameters: Mapping[str, Any], request: Body) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}
+        headers |= for_server(request.get("litellm_call_id"), request.get(self.kind.metadata) or {})
         if parameters.get("api_key"):
             headers["Authorization"] = f"Bearer {parameters['api_key']}"
         return headers

@@ -67,7 +67,8 @@ _AFTER_THE_CALL = (
 """Hooks that may change, hold or refuse what the relay passes on unread."""
 
 _OBSERVERS = ("litellm.proxy.hooks.", "litellm.integrations.", "litellm.router", "litellm._", "corral_")
-"""Where LiteLLM's own hooks live, and ours. Those observe an answer, and count; the relay lets them."""
+"""Where LiteLLM's own hooks live, and ours. Those observe an answer, and count; the relay lets them. What
+`corral_headers` does before a call, the relay does itself."""
 
 
 _TEXTLESS = (
@@ -142,17 +143,24 @@ def steering(body: Body) -> bool:
     )
 
 
-def is_traced(general_settings: Mapping[str, Any]) -> bool:
-    """Say whether anything that logs answers may want their text, so that it must be kept."""
+def is_traced(general_settings: Mapping[str, Any], metadata: Body) -> bool:
+    """Say whether anything that logs answers may want the text of this one, so that it must be kept.
+
+    Args:
+        general_settings: LiteLLM's.
+        metadata: what LiteLLM keeps of the request; a listener that has `wants_text` is asked with it.
+    """
     if general_settings.get("store_prompts_in_spend_logs"):
         return True
     listeners = (*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback)
-    return any(map(_is_foreign, listeners))
+    return any(_wants_text(one, metadata) for one in listeners)
 
 
-def _is_foreign(listener: Any) -> bool:
+def _wants_text(listener: Any, metadata: Body) -> bool:
     if isinstance(listener, str):  # a callback's name, as it was configured
         return listener != "prometheus" and not listener.startswith("corral_")
+    if (asked := getattr(listener, "wants_text", None)) is not None:
+        return bool(asked(metadata))
     module = type(listener).__module__ if isinstance(listener, CustomLogger) else getattr(listener, "__module__", "")
     return not str(module).startswith(_TEXTLESS)
 

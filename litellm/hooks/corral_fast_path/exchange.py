@@ -142,9 +142,7 @@ class Exchange:
 
     async def _stream(self, attempts: Attempts, answer: Answer, account: Account, departure: Departure) -> None:
         hidden = self._kind.closes_with_usage and not _asks_for_usage(attempts.sent)
-        stream = EventStream(
-            end=self._kind.end, hide_usage=hidden, keep=coverage.is_traced(proxy_server.general_settings)
-        )
+        stream = EventStream(end=self._kind.end, hide_usage=hidden, keep=self._is_traced())
         end, reason = End.DEPARTED, ""
         try:
             headers = await self._headers(answer, attempts.log, answer)
@@ -161,15 +159,21 @@ class Exchange:
             else:
                 await shielded(account.settle(result, whole=end is End.WHOLE))
 
+    def _is_traced(self) -> bool:
+        metadata = self._processing.data.get(self._kind.metadata) or {}
+        return coverage.is_traced(proxy_server.general_settings, metadata)
+
     async def _whole(self, attempts: Attempts, answer: Answer, document: Body, account: Account) -> None:
         tokens = Tokens()
         tokens.learn(document)
-        result = account.result(tokens, 0, [document] if coverage.is_traced(proxy_server.general_settings) else [])
+        result = account.result(tokens, 0, [document] if self._is_traced() else [])
         try:
             await proxy_server.proxy_logging_obj.post_call_success_hook(
                 data=self._processing.data, user_api_key_dict=self._user, response=result
             )
             cost = attempts.log.response_cost_calculator(result=result)
+            if cost is not None:
+                answer.hidden["response_cost"] = cost  # the row's; LiteLLM would reckon it a second time
             headers = await self._headers(answer, attempts.log, result, cost)
         except Exception as error:
             reason = f"a hook of the gate failed after the answer: {type(error).__name__}: {error}"

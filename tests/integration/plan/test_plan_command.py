@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from corral.models.cli import PIPED_WIDTH
 from corral.plan.cli import app
 from support import memory_engine
-from support.gguf_files import header_bytes, write
+from support.gguf_files import Sparse, header_bytes, write
 from support.gguf_models import llama_31_8b_q5_k_m, nomic_embed_v15_q8_0, small
 from support.model_server import ModelServer, model_server
 from support.plan_farms import FARMS, QWEN, REFERENCE
@@ -106,21 +106,6 @@ def test_two_hosts_from_the_hubs_headers_then_offline(plan: Plan, hub: ModelServ
     assert fetched == 2
     hub.files.clear()
     assert data(plan(FARMS / "two-hosts.yaml", "--json", "--offline"))["gpus"] == planned["gpus"]
-
-
-class Sparse:
-    """The first bytes of a file, and zeros up to its size."""
-
-    def __init__(self, start: bytes, size: int) -> None:
-        self._start = start
-        self._size = size
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __getitem__(self, part: slice) -> bytes:
-        first, last, _ = part.indices(self._size)
-        return self._start[first:last].ljust(last - first, b"\0")
 
 
 def test_a_model_that_is_not_known_ends_with_1_unless_allowed(plan: Plan) -> None:

@@ -172,6 +172,7 @@ def test_list_as_json_has_every_key(keys: Keys, litellm: FakeLiteLLMKeys) -> Non
         "budget_resets_at": None,
         "expires": None,
         "created": "2026-11-21T10:00:00+00:00",
+        "traces": None,
         "state": "active",
         "hint": "sk-...test",
         "id": "",

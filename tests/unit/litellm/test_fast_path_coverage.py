@@ -201,5 +201,5 @@ def test_the_text_of_answers_is_kept_only_for_those_who_send_it_on(
     monkeypatch: pytest.MonkeyPatch, listeners: list[Any], traced: bool
 ) -> None:
     monkeypatch.setattr(litellm, "callbacks", listeners)
-    assert coverage.is_traced({}) is traced
-    assert coverage.is_traced({"store_prompts_in_spend_logs": True})
+    assert coverage.is_traced({}, {}) is traced
+    assert coverage.is_traced({"store_prompts_in_spend_logs": True}, {})

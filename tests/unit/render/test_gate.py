@@ -73,14 +73,15 @@ def test_a_limit_by_the_minute_makes_none_at_a_time(tmp_path: Path) -> None:
 def test_traces_hold_no_content_unless_asked(tmp_path: Path) -> None:
     text = TWO_MODELS % "" + "langfuse: {url: 'https://traces.example', secret_key_env: LF_SECRET%s}\n"
     silent = config(text % "", tmp_path)
-    assert silent["litellm_settings"]["callbacks"][-1] == "langfuse_otel"
-    assert silent["litellm_settings"]["turn_off_message_logging"] is True
+    assert "corral_traces.traces" in silent["litellm_settings"]["callbacks"]
     assert silent["environment_variables"] == {
         "LANGFUSE_OTEL_HOST": "https://traces.example",
         "LANGFUSE_PUBLIC_KEY": "os.environ/LANGFUSE_PUBLIC_KEY",
         "LANGFUSE_SECRET_KEY": "os.environ/LF_SECRET",
+        "LANGFUSE_SAMPLE_RATE": "1",
+        "CORRAL_TRACES": "figures",
     }
-    assert "turn_off_message_logging" not in config(text % ", content: true", tmp_path)["litellm_settings"]
+    assert config(text % ", content: true", tmp_path)["environment_variables"]["CORRAL_TRACES"] == "content"
 
 
 def test_redis_comes_with_caching_and_its_password_from_the_environment(tmp_path: Path) -> None:
@@ -92,7 +93,19 @@ def test_redis_comes_with_caching_and_its_password_from_the_environment(tmp_path
     assert services["litellm"]["environment"]["REDIS_PASSWORD"] == "${REDIS_PASSWORD:?set it in .env}"
     assert services["litellm"]["depends_on"]["redis"]["condition"] == "service_healthy"
     without = of(render(farm_of(TWO_MODELS % "", tmp_path)), "litellm/compose.yaml")["services"]
-    assert set(without) == {"litellm", "postgres"}
+    assert set(without) == {"litellm", "postgres", "backup"}
+
+
+def test_a_dump_is_made_each_night_by_the_programs_of_the_database_itself() -> None:
+    document = of(render(example("two-hosts")), "litellm/compose.yaml")
+    backup, postgres = document["services"]["backup"], document["services"]["postgres"]
+    assert (backup["image"], backup["user"]) == (postgres["image"], postgres["user"])
+    volume, scripts = backup["volumes"]
+    assert volume["source"] in document["volumes"]
+    assert volume["source"] != postgres["volumes"][0]["source"]
+    assert scripts["read_only"] is True
+    assert backup["environment"]["BACKUP_KEEP"] == "${BACKUP_KEEP:-14}"
+    assert "ports" not in backup
 
 
 def test_no_rendered_file_holds_a_secret_and_compose_asks_for_each() -> None:

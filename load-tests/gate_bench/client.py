@@ -1,0 +1,105 @@
+"""The benchmark's client: many connections in one process; looks at the times in what comes, and at little else."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from gate_bench.fake import SENT_AT
+
+ROUND_TIMEOUT_S = 180
+LENGTH = b"\r\ncontent-length: "
+MESSAGES = [{"role": "user", "content": "Name a colour."}]
+
+
+@dataclass
+class Seen:
+    """What clients saw in a round: all in s.
+
+    Attributes:
+        wall: the whole round.
+        answers: each request, from its sending to its end.
+        first: each stream, from its sending to its first token.
+        delays: each token, from its sending by the server to its arrival.
+    """
+
+    wall: float = 0.0
+    answers: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self.transport: Any = transport
+
+    async def ask(self, request: bytes) -> None:
+        """Send one request and wait for the end of its answer."""
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._head = self._tail = b""
+        self._left: int | None = None
+        self._told = False
+        self._began = time.monotonic_ns()
+        self.transport.write(request)
+        await self._done
+        self._seen.answers.append((time.monotonic_ns() - self._began) / 1e9)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the times, and look for the end."""
+        now = time.monotonic_ns()
+        if not self._tail:
+            self._head += data
+            head, found, data = self._head.partition(b"\r\n\r\n")
+            if not found:
+                return
+            head = head.lower()
+            if b" 200 " not in head[:20]:
+                self._done.set_exception(RuntimeError(f"a request failed: {self._head[:2000]!r}"))
+                return
+            if LENGTH in head:
+                self._left = int(head.partition(LENGTH)[2].partition(b"\r\n")[0])
+        for sent in SENT_AT.findall(data):
+            if not self._told:
+                self._told = True
+                self._seen.first.append((now - self._began) / 1e9)
+            self._seen.delays.append((now - int(sent)) / 1e9)
+        self._tail = (self._tail + data)[-5:] or b" "
+        if self._left is not None:
+            self._left -= len(data)
+        if self._left == 0 or (self._left is None and self._tail == b"0\r\n\r\n"):
+            self._done.set_result(None)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Fail the request under way."""
+        if hasattr(self, "_done") and not self._done.done():
+            self._done.set_exception(ConnectionError("the connection was closed"))
+
+
+async def ask(port: int, key: str, body: dict[str, Any], connections: int, requests: int) -> Seen:
+    """Send `requests` chats over each of so many connections."""
+    text = json.dumps({"model": "chat", "messages": MESSAGES, **body}, separators=(",", ":"))
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+    head += f"content-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
+    request = (head + text).encode()
+    seen = Seen()
+
+    async def work() -> None:
+        connected = await asyncio.get_running_loop().create_connection(lambda: _Connection(seen), "127.0.0.1", port)
+        connection = connected[1]
+        for _ in range(requests):
+            await connection.ask(request)
+        connection.transport.close()
+
+    began = time.monotonic()
+    async with asyncio.timeout(ROUND_TIMEOUT_S), asyncio.TaskGroup() as tasks:
+        for _ in range(connections):
+            tasks.create_task(work())
+    seen.wall = time.monotonic() - began
+    return seen

@@ -1,0 +1,105 @@
+"""What is measured of each way, a round at a time, and what the rounds come to."""
+
+import asyncio
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gate_bench.client import Seen, ask
+from gate_bench.ways import Way
+
+QUIET = 0.04
+"""Share of a core below which a gate counts as done with a load: its rows of spend are part of the cost."""
+QUIET_S, LONGEST_SETTLE_S = 2, 30
+RATE = 50
+"""Tokens a second of a paced stream."""
+PACED_STREAMS = (1, 8, 32, 128)
+STREAMS_AT_FULL_SPEED = 8
+
+
+@dataclass
+class Measured:
+    """The figures of one way: for each name, one of each round."""
+
+    rounds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, name: str, value: float) -> None:
+        """Take the figure of one round."""
+        self.rounds[name].append(value)
+
+    def median(self, name: str) -> float | None:
+        """Return the median of the rounds; None if it was not measured."""
+        return statistics.median(self.rounds[name]) if self.rounds.get(name) else None
+
+
+class Rounds:
+    """Sends the loads. `scale` makes a round shorter or longer."""
+
+    def __init__(self, scale: float) -> None:
+        self._requests = max(5, int(60 * scale))
+        self._tokens = max(100, int(2000 * scale))
+        self._paced_tokens = max(20, int(100 * scale))
+
+    def warm(self, ways: Iterable[Way]) -> None:
+        """Send a few requests each way, which are not counted."""
+        for way in ways:
+            _load(way, {}, 4, self._requests)
+            _load(way, {"stream": True, "max_tokens": 10}, 4, 2)
+
+    def measure(self, way: Way, into: Measured) -> None:
+        """Run every load once.
+
+        CPU of tokens is that of long streams less that of as many streams of one token.
+
+        Raises:
+            SystemExit: a request failed.
+        """
+        cpu, seen = _load(way, {}, 1, self._requests)
+        into.add("answer_ms", statistics.median(seen.answers) * 1e3)
+        cpu, seen = _load(way, {}, 8, self._requests)
+        into.add("request_cpu_ms", cpu / (8 * self._requests) * 1e3)
+        into.add("requests_per_s", 8 * self._requests / seen.wall)
+        one = {"stream": True, "max_tokens": 1}
+        few, _ = _load(way, one, STREAMS_AT_FULL_SPEED, 1)
+        full = {"stream": True, "max_tokens": self._tokens}
+        many, seen = _load(way, full, STREAMS_AT_FULL_SPEED, 1)
+        tokens = STREAMS_AT_FULL_SPEED * self._tokens
+        into.add("token_cpu_us", max(0.0, many - few) / tokens * 1e6)
+        into.add("tokens_per_s", tokens / seen.wall)
+        for streams in PACED_STREAMS:
+            few, _ = _load(way, one, streams, 1)
+            paced = {"stream": True, "max_tokens": self._paced_tokens, "seed": RATE}
+            many, seen = _load(way, paced, streams, 1)
+            into.add(f"paced_token_cpu_us.{streams}", max(0.0, many - few) / (streams * self._paced_tokens) * 1e6)
+            into.add(f"first_p50_ms.{streams}", _quantile(seen.first, 0.5) * 1e3)
+            into.add(f"first_p99_ms.{streams}", _quantile(seen.first, 0.99) * 1e3)
+            into.add(f"delay_p50_ms.{streams}", _quantile(seen.delays, 0.5) * 1e3)
+            into.add(f"delay_p99_ms.{streams}", _quantile(seen.delays, 0.99) * 1e3)
+        into.add("memory_mib", way.memory_mib())
+
+
+def _load(way: Way, body: dict[str, object], connections: int, requests: int) -> tuple[float, Seen]:
+    """Return the CPU time of a load with its settling, in s, and what its clients saw."""
+    before = way.cpu_s()
+    try:
+        seen = asyncio.run(ask(way.port, way.key, body, connections, requests))
+    except ExceptionGroup as failed:
+        raise SystemExit(f"a request failed, {body}: {failed.exceptions[0]}") from failed
+    _settle(way)
+    return way.cpu_s() - before, seen
+
+
+def _settle(way: Way) -> None:
+    if not way.keeps_rows:
+        return
+    for _ in range(LONGEST_SETTLE_S // QUIET_S):
+        before = way.cpu_s()
+        time.sleep(QUIET_S)
+        if way.cpu_s() - before < QUIET * QUIET_S:
+            return
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
