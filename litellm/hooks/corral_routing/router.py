@@ -128,7 +128,7 @@ class Router:
         if name in self.servers:
             end = self.servers[name].ended if answered else self.servers[name].left
             end(call, now)
-            prompt = self._heard.pop(call, None)
+            prompt = self._heard.pop(call, None) if answered else self._heard.get(call)  # how it ended may come later
             if prompt is not None and answered:
                 self.caches[name].answered(prompt, round(prompt.chars[-1] / self.chars_per_token))
             elif prompt is not None:
