@@ -154,6 +154,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=CHECKOUT / "bench-results" / "routing.json")
     parser.add_argument("--plot", type=Path, help="draw there (SVG or PNG); needs the dependency group `bench`")
     given = parser.parse_args()
+    if given.rounds < 1 or given.size <= 0:
+        parser.error("--rounds is 1 or more, and --size above 0")
     chosen = [sized(one, given.size) for one in WORKLOADS if not given.workload or one.name in given.workload]
     with tempfile.TemporaryDirectory() as folder, routers(Path(folder)) as addresses:
         if RUST not in addresses:

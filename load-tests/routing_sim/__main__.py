@@ -40,6 +40,8 @@ def main() -> None:
     validate.add_argument("--turns", type=int, default=5)
     validate.add_argument("--each-s", type=float, default=3.0, help="seconds between two that begin")
     given = parser.parse_args()
+    if min(given.conversations, given.turns) < 1 or given.conversations * given.turns < 2 or given.each_s <= 0:
+        parser.error("--conversations, --turns and --each-s are above 0, and one turn alone compares nothing")
     if given.validate:
         from routing_sim import validate as validation
 
