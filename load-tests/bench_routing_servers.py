@@ -65,8 +65,8 @@ WORKLOADS = (
 
 
 def sized(workload: Workload, size: float) -> Workload:
-    """Return a workload with as many times the conversations and prompts, at least one of each that it has."""
-    chats, shots = (count and max(1, round(count * size)) for count in (workload.chats, workload.shots))
+    """Return a workload with as many times the conversations and prompts, at least two of each that it has."""
+    chats, shots = (count and max(2, round(count * size)) for count in (workload.chats, workload.shots))
     return replace(workload, chats=chats, shots=shots)
 
 
