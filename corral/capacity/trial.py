@@ -110,8 +110,8 @@ class Client:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
-                while any((await self._servers.full()).values()):
-                    await asyncio.sleep(LOOK_S)  # noqa: ASYNC110  # a server tells nobody when it is done
+                while any((await self._servers.full()).values()):  # noqa: ASYNC110  # a server tells nobody
+                    await asyncio.sleep(LOOK_S)
 
     async def _send(
         self,
