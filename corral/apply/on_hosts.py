@@ -21,6 +21,7 @@ from corral.farm.host import Host
 from corral.paths import StateDir
 from corral.plan.check import check_plan
 from corral.render import DEFAULT_TARGETS, render
+from corral.render.nightly_dump import BACKUP
 from corral.render.writing import Change, compare
 from corral.yamlfile import YamlFileErrors
 
@@ -28,6 +29,8 @@ GATE = "litellm"
 GATE_FILE = PurePosixPath("litellm/compose.yaml")
 GATE_CONFIG = PurePosixPath("litellm/config.yaml")
 KEY = "GPU_SERVER_KEY"
+_LAST = {GATE: 1, BACKUP: 2}
+"""Of the gate's services: the gate needs its database, and there is nothing to dump before it has made its tables."""
 Doing = Literal["change", "add", "remove"]
 
 
@@ -139,7 +142,7 @@ def prepare(state: StateDir, file: Path, out: Path, environment: Mapping[str, st
         steps += _steps(project, wanted, there, servers, reread)
         leaving += [Step("remove", project, name) for name in there if name not in wanted]
     place = {name: number for number, name in enumerate(servers)}
-    ordered = sorted(steps, key=lambda step: (place.get(step.service, len(place)), step.service == GATE))
+    ordered = sorted(steps, key=lambda step: (place.get(step.service, len(place)), _LAST.get(step.service, 0)))
     return PreparedHosts(
         farm=farm,
         text=loaded.source_text,

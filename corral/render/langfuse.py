@@ -42,6 +42,7 @@ MIGRATIONS_S = 300
 DATABASE_PASSWORD = Variable("LANGFUSE_POSTGRES_PASSWORD")
 CLICKHOUSE_PASSWORD = Variable("LANGFUSE_CLICKHOUSE_PASSWORD")
 REDIS_PASSWORD = Variable("LANGFUSE_REDIS_PASSWORD")
+STORE_USER = Variable("LANGFUSE_STORE_USER")
 STORE_PASSWORD = Variable("LANGFUSE_STORE_PASSWORD")
 
 
@@ -128,7 +129,7 @@ def _environment(url: str) -> dict[str, Text]:
         "LANGFUSE_S3_EVENT_UPLOAD_BUCKET": BUCKET,
         "LANGFUSE_S3_EVENT_UPLOAD_REGION": "auto",
         "LANGFUSE_S3_EVENT_UPLOAD_ENDPOINT": "http://store:9000",
-        "LANGFUSE_S3_EVENT_UPLOAD_ACCESS_KEY_ID": "langfuse",
+        "LANGFUSE_S3_EVENT_UPLOAD_ACCESS_KEY_ID": STORE_USER,
         "LANGFUSE_S3_EVENT_UPLOAD_SECRET_ACCESS_KEY": STORE_PASSWORD,
         "LANGFUSE_S3_EVENT_UPLOAD_FORCE_PATH_STYLE": "true",
         "LANGFUSE_S3_EVENT_UPLOAD_PREFIX": "events/",
@@ -196,7 +197,7 @@ def _store() -> Service:
     return hardened({
         "image": STORE_IMAGE,
         "entrypoint": ["sh", "-c", f"mkdir -p /data/{BUCKET} && exec minio server --address :9000 /data"],
-        "environment": {"MINIO_ROOT_USER": "langfuse", "MINIO_ROOT_PASSWORD": STORE_PASSWORD, "HOME": "/tmp"},  # noqa: S108
+        "environment": {"MINIO_ROOT_USER": STORE_USER, "MINIO_ROOT_PASSWORD": STORE_PASSWORD, "HOME": "/tmp"},  # noqa: S108
         "volumes": [_kept("store", "/data")],
         "tmpfs": ["/tmp"],  # noqa: S108  # the container's own
         "healthcheck": _checked("mc", "ready", "local"),

@@ -1,13 +1,19 @@
 """The service `backup` of the gate's compose file: a dump of its database each night, kept in a volume of its own."""
 
 from corral.farm import secret_names
-from corral.render.compose import Service, Variable, hardened, mounted
+from corral.render.compose import Service, Variable, Volume, hardened, mounted
 
+BACKUP = "backup"
 SCRIPTS = "/app/corral/scripts"
 DUMPS = "/var/lib/postgresql/data"
 """Where the image has a folder of PostgreSQL's user: a new volume takes its owner from there."""
 AT_UTC = "03:15"
 KEEP = "14"
+
+
+def scripts() -> Volume:
+    """Return the mount of litellm/scripts, of which some are a container's entry."""
+    return mounted(Variable("CORRAL_SCRIPTS", default="./scripts"), SCRIPTS)
 
 
 def nightly_dump(image: str, user: str) -> Service:
@@ -31,12 +37,12 @@ def nightly_dump(image: str, user: str) -> Service:
         },
         "volumes": [
             {"type": "volume", "source": "dumps", "target": DUMPS},
-            mounted(Variable("CORRAL_SCRIPTS", default="./scripts"), SCRIPTS),
+            scripts(),
         ],
         "depends_on": {"postgres": {"condition": "service_healthy", "required": True}},
         "healthcheck": {
             "test": ["CMD", "bash", script, "--check"],
-            "interval": "60s",
+            "interval": "10s",
             "timeout": "10s",
             "retries": 3,
             "start_period": "300s",

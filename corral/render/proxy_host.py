@@ -21,7 +21,7 @@ from corral.render.compose import (
     published,
 )
 from corral.render.document import Rendered
-from corral.render.nightly_dump import nightly_dump
+from corral.render.nightly_dump import BACKUP, SCRIPTS, nightly_dump, scripts
 
 POSTGRES_IMAGE = "postgres:17-bookworm"
 POSTGRES_USER = "999:999"  # of Debian's image; as root it would need capabilities to change to it
@@ -44,7 +44,7 @@ def render(farm: FarmFile, servers: Sequence[Server]) -> Rendered | None:
     services = {
         "litellm": _litellm(farm, on_host_network=on_loopback),
         "postgres": _postgres(farm.proxy.database_port if on_loopback else None),
-        "backup": nightly_dump(POSTGRES_IMAGE, POSTGRES_USER),
+        BACKUP: nightly_dump(POSTGRES_IMAGE, POSTGRES_USER),
     }
     volumes: dict[str, dict[str, str]] = {"postgres": {}, "dumps": {}}
     document: ComposeFile = {"name": f"{farm.name}-gate", "services": services, "volumes": volumes}
@@ -127,7 +127,8 @@ def _postgres(port_on_loopback: int | None) -> Service:
             "POSTGRES_DB": "litellm",
             "POSTGRES_PASSWORD": DATABASE_PASSWORD,
         },
-        "volumes": [{"type": "volume", "source": "postgres", "target": "/var/lib/postgresql/data"}],
+        "entrypoint": ["bash", f"{SCRIPTS}/postgres.sh"],
+        "volumes": [{"type": "volume", "source": "postgres", "target": "/var/lib/postgresql/data"}, scripts()],
         "tmpfs": ["/tmp", "/run/postgresql:uid=999,gid=999"],  # noqa: S108  # the container's own
         "healthcheck": {
             "test": ["CMD", "pg_isready", "-q", "-U", "litellm", "-d", "litellm"],

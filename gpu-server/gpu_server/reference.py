@@ -137,7 +137,8 @@ def _metrics() -> str:
         _HEAD,
         "# Metrics of a gpu-server\n",
         ("`GET /metrics`, without the key. A scrape reads what is known and asks neither llama-server nor the driver. "
-        "Base units; latencies carry the OpenTelemetry GenAI names and boundaries.\n"),
+        "Base units; latencies carry the OpenTelemetry GenAI names and boundaries; the time per output token has finer "
+        "ones, from 1 ms on, for fast cards.\n"),
         _table("metric|type|labels|meaning", _rows(server.collect())),
         ("`gpu_server_llama_*` beyond these are llama-server's own counters under their names, from the last poll "
         "(`llamacpp:tokens_predicted_total` becomes `gpu_server_llama_tokens_predicted_total`).\n"),

@@ -1,9 +1,18 @@
 # shellcheck shell=bash
-# What backup.sh, restore.sh and nightly.sh share: how they fail, and what they call a dump of the gate's database.
+# What the scripts beside this share: how they fail, and what they call a dump of the gate's database.
 
 fail() { # cause, mend, exit code
     printf 'error: %s; %s\n' "$1" "$2" >&2
     exit "${3:-1}"
+}
+
+pause() { # seconds; a signal ends it at once
+    sleep "$1" &
+    wait $!
+}
+linger_where_it_fails() { # in a container: what starts it again then does so once a minute
+    trap 'if [ $? != 0 ]; then pause 60; fi' EXIT
+    trap 'exit 0' TERM INT
 }
 
 # Takes the listing of pg_restore on standard input. What pg_restore cannot list is no dump, whatever pg_dump's exit code

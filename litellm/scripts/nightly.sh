@@ -30,15 +30,7 @@ RETRY_S=60
 TABLES_S=5 # how often it looks for LiteLLM's tables, at the very first start
 
 mode=${1:-}
-pause() { # seconds; a signal ends it at once
-    sleep "$1" &
-    wait $!
-}
-linger() { # where the service cannot go on: what starts it again does so once a minute
-    if [ $? != 0 ] && [ -z "$mode" ]; then pause "$RETRY_S"; fi
-}
-trap linger EXIT
-trap 'exit 0' TERM INT
+[ -n "$mode" ] || linger_where_it_fails
 
 folder=${BACKUP_FOLDER:?}
 at=${BACKUP_AT:?}

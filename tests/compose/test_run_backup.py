@@ -1,27 +1,14 @@
 """The gate's database: dumped, lost and restored, with its keys and its spend. After test_run, whose farm this is."""
 
-import os
-import subprocess
 from pathlib import Path
 
 from support.compose_farm import ContainerFarm, Gate
 from support.compose_table import Tell
-from support.docker_host import CHECKOUT
+from support.gate_folder import SCRIPTS, GateFolder
 from support.waiting import wait_until
 
-SCRIPTS = CHECKOUT / "litellm" / "scripts"
 NIGHTLY = "/app/corral/scripts/nightly.sh"
 DUMPS = "/var/lib/postgresql/data"
-
-
-def run(farm: ContainerFarm, folder: Path, script: str, *words: str, rc: int = 0) -> str:
-    environment = {**os.environ, **farm.host.commands(folder / "bin"), **farm.gate_host.environment}
-    done = subprocess.run(
-        [SCRIPTS / script, *words], env=environment, capture_output=True, text=True, timeout=240, check=False,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == rc, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def spend_of(gate: Gate, key: str) -> float:
@@ -41,7 +28,7 @@ def dumps(farm: ContainerFarm) -> list[str]:
 
 
 def test_keys_and_spend_come_back_from_a_nightly_dump(farm: ContainerFarm, tmp_path: Path, tell: Tell) -> None:
-    (tmp_path / "compose.yaml").write_text(farm.gate_host.compose("config").stdout)
+    folder = GateFolder(farm, tmp_path)
     kept = Gate().make_key()
     Gate(kept).chat().raise_for_status()
     wait_until(lambda: spend_of(Gate(), kept) > 0, 90, "the spend to be written", 0.5)
@@ -51,10 +38,9 @@ def test_keys_and_spend_come_back_from_a_nightly_dump(farm: ContainerFarm, tmp_p
     farm.gate_host.compose("cp", f"backup:{made}", str(dump))
 
     later = Gate().make_key()
-    assert "no dump of a gate's database" in run(
-        farm, tmp_path, "restore.sh", "--yes", str(tmp_path / "compose.yaml"), str(tmp_path), rc=2
-    )
-    assert "cannot ask here; say --yes" in run(farm, tmp_path, "restore.sh", str(dump), str(tmp_path), rc=2)
+    no_dump = folder.run("restore.sh", "--yes", str(folder.compose_file), str(folder.path), rc=2)
+    assert "no dump of a gate's database" in no_dump
+    assert "cannot ask here; say --yes" in folder.run("restore.sh", str(dump), str(folder.path), rc=2)
     assert Gate(later).chat().status_code == 200
 
     asking = (
@@ -69,7 +55,7 @@ def test_keys_and_spend_come_back_from_a_nightly_dump(farm: ContainerFarm, tmp_p
         "SELECT pg_sleep(300)",
     )
     farm.gate_host.compose(*asking)  # as a dump, or an exporter, that is connected while the databases change places
-    run(farm, tmp_path, "restore.sh", "--yes", str(dump), str(tmp_path))
+    folder.run("restore.sh", "--yes", str(dump), str(folder.path))
     farm.wait_until_healthy()
     assert Gate(kept).chat().status_code == 200
     assert Gate(later).chat().status_code == 401  # made after the dump
@@ -79,9 +65,9 @@ def test_keys_and_spend_come_back_from_a_nightly_dump(farm: ContainerFarm, tmp_p
 
 
 def test_backup_makes_one_beside_the_compose_file(farm: ContainerFarm, tmp_path: Path) -> None:
-    (tmp_path / "compose.yaml").write_text(farm.gate_host.compose("config").stdout)
-    said = run(farm, tmp_path, "backup.sh", str(tmp_path))
-    (dump,) = (tmp_path / "backups").iterdir()
+    folder = GateFolder(farm, tmp_path)
+    said = folder.run("backup.sh", str(folder.path))
+    (dump,) = (folder.path / "backups").iterdir()
     assert str(dump) in said
     assert dump.stat().st_mode & 0o777 == 0o600
 

@@ -4,8 +4,14 @@ The farm is the one-machine farm, started by `corral up` and watched by `corral 
 card's series come from the gpu-server's own exporter, given a sample such as NVML gives; all else is measured.
 """
 
+import base64
+import contextlib
+import os
+import pty
 import re
+import select
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +24,15 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from corral.errors import CorralError
 from corral.monitoring.catalogue import needs_gpu
+from corral.paths import StateDir
 from corral.render.gate_metrics import SETTINGS
+from corral.report.contents import PLOTS, TABLES
+from corral.request_trail import Trail, follow
 from corral_dashboards.all import DASHBOARDS
 from gpu_server.gpu import MEANINGS, GpuMonitor, Sample, Xid
-from support.farm import CHECKOUT, LAPTOP, Farm, farm_in
+from support.farm import CHECKOUT, CORRAL, LAPTOP, Farm, farm_in
 from support.promql import Prometheus, unknown
 from support.tools import tool
 from support.waiting import wait_until
@@ -30,6 +40,7 @@ from support.waiting import wait_until
 pytestmark = pytest.mark.e2e
 
 RULES = CHECKOUT / "monitoring" / "prometheus" / "rules"
+ALIAS = "watched <b>&$x$"  # none of it may be taken for more than a name
 UUID = "GPU-5d2b7a10-0c3e-4b1d-9d6e-1f2a3b4c5d6e"
 CARD_LABELS = {"server": "chat-1", "host": "here", "model": "chat", "mode": "chat"}
 
@@ -115,7 +126,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, card_exporter: str) -> Ite
         farm.corral("monitoring", timeout_s=120)
         prometheus = Prometheus(f"http://127.0.0.1:{farm.part('prometheus')['port']}")
         wait_until(lambda: prometheus.query("litellm_in_flight_requests"), 20, "a first look at the gate")
-        client = farm.client(farm.new_key("--alias", "watched", "--budget", "5"))
+        client = farm.client(farm.new_key("--alias", ALIAS, "--budget", "5"))
 
         def worked(expressions: tuple[str, ...]) -> bool:
             work(client)  # more than once: a series that begins with its first request has no rate before its second
@@ -253,6 +264,112 @@ def test_the_gates_series_carry_the_servers_names(watched: Watched) -> None:
         ' and on (server) gpu_server_state{state="ready"} == 1'
     )
     assert {sample["metric"]["server"] for sample in joined} >= {"embed-1"}
+
+
+def answered(watched: Watched, kind: str, steered: dict[str, int]) -> Any:
+    """Ask something, and return the answer's headers."""
+    client = watched.farm.client().with_raw_response
+    if kind == "embedding":
+        answer: Any = client.embeddings.create(model="embed", input="followed", extra_body=steered)
+    else:
+        messages: list[Any] = [{"role": "user", "content": f"{uuid.uuid4()}: say three words"}]
+        answer = client.chat.completions.create(
+            model="chat", messages=messages, max_tokens=5, stream=kind == "stream", extra_body=steered
+        )
+    answer.http_response.read()
+    return answer.headers
+
+
+def test_a_request_is_followed_by_its_id_from_the_gate_to_llama_server(watched: Watched) -> None:
+    ways: list[dict[str, int]] = [{}, {"num_retries": 0}]  # the fast path; what steers LiteLLM goes its own way
+    asked = [(kind, answered(watched, kind, way)) for kind in ("whole", "stream", "embedding") for way in ways]
+    for kind, headers in asked:
+        request_id, server = headers["x-litellm-call-id"], headers["x-corral-server"]
+
+        def whole(request_id: str = request_id, server: str = server) -> Trail | None:
+            with contextlib.suppress(CorralError):  # lines come a moment later
+                trail = follow(StateDir(watched.farm.state), request_id)
+                found = {(line.part, line.fields.get("server")) for line in trail.lines if line.event == "request"}
+                return trail if {("litellm", "gate"), (server, None)} <= found else None
+            return None
+
+        trail = wait_until(whole, 20, f"the lines of a request to {server}")
+        keys = {line.fields["key"] for line in trail.lines if line.event == "request"}
+        assert len(keys) == 1, "gate and gpu-server name the same key"
+        if kind != "embedding":  # llama-server times no embedding
+            assert any(line.part == server and "eval time" in line.text for line in trail.lines)
+    said = watched.farm.corral("logs", "--request", asked[0][1]["x-litellm-call-id"]).stdout
+    assert '"server": "gate"' in said
+    assert "llama-server" in said
+
+
+def test_top_shows_what_is_at_work(watched: Watched) -> None:
+    client, done = watched.farm.client(), threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            work(client)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+
+        def shown() -> str:
+            said = watched.farm.corral("top", "--once").stdout
+            for words in (r"chat-1 +chat +ready", r"chat-2 +chat +ready", r"embed-1 +embed +ready"):
+                assert re.search(words, said), said
+            assert re.search(r"BUSIEST KEYS +TOK/S +REQ/S\n\S+ +[1-9\d.]+", said), said
+            return said
+
+        wait_until(shown, 30, "a frame with a key at work", interval_s=1)
+    finally:
+        done.set()
+        asking.join()
+    servers = {server["name"]: server for server in watched.farm.status()["servers"]}
+    assert {name: (server["state"], server["slots"]) for name, server in servers.items()} == {
+        "chat-1": ("ready", 2), "chat-2": ("ready", 2), "embed-1": ("ready", 4),
+    }  # fmt: skip
+
+
+def test_top_lives_until_q(watched: Watched) -> None:
+    process, terminal = pty.fork()
+    if process == 0:
+        state = {"CORRAL_STATE": str(watched.farm.state), "TERM": "xterm"}
+        os.execve(CORRAL, ["corral", "top", "--interval", "0.2"], {**watched.farm.environment, **state})  # noqa: S606
+    said = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 1)[0]:
+            try:
+                said += os.read(terminal, 65536)
+            except OSError:  # its end has been closed
+                break
+            if said.count(b"embed-1") > 2:
+                os.write(terminal, b"q")
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0, said
+    assert said.rstrip().endswith(b"\x1b[?1049l")  # the screen that was there before is back
+
+
+def test_a_report_has_all_of_it_and_needs_nothing_beside_itself(watched: Watched, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    said = watched.farm.corral("report", "--since", "10m", "--out", str(file)).stdout
+    empty = set(re.search(r"without data: (.*)", said)[1].split(", "))  # type: ignore[index]
+    assert empty == {"Requests that failed", "llama-servers lost", "Firing alerts"} - {
+        "Firing alerts" if firing(watched) - {"DeadMansSwitch"} else ""
+    }
+    page = file.read_text()
+    assert "watched &lt;b&gt;&amp;$x$" in page
+    assert "<b>" not in page
+    for name in ("chat-1", "chat-2", "embed-1", UUID):
+        assert f"<td>{name}</td>" in page
+    images = re.findall(r'src="(.*?)"', page)
+    assert len(images) == len(PLOTS) - len(empty)
+    assert not re.search(r"(src|href|url|@import)[=( ]+[\"']?(?!data:)[\w/]", page), "a browser would fetch something"
+    drawn = [base64.b64decode(image.removeprefix("data:image/svg+xml;base64,")).decode() for image in images]
+    assert sum("chat, 95 of 100" in one for one in drawn) == 2
+    assert any("watched &lt;b&gt;&amp;$x$" in one for one in drawn)
+    assert all(f"<h2>{one.title}</h2>" in page for one in (*TABLES, *PLOTS))
 
 
 def test_the_key_of_prometheus_reads_metrics_and_nothing_else(watched: Watched) -> None:

@@ -23,11 +23,18 @@ class Webhook(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.came: list[tuple[float, dict[str, Any]]] = []
+        self.refusing = False
+        self.refused = 0
         webhook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if webhook.refusing:
+                    webhook.refused += 1
+                    self.send_response(500)
+                    self.end_headers()
+                    return
                 webhook.came += [(time.monotonic(), alert) for alert in body["alerts"]]
                 self.send_response(200)
                 self.end_headers()

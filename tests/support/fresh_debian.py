@@ -62,7 +62,7 @@ class FreshDebian:
         self, lines: Sequence[str], instead: Mapping[str, str] | None = None, timeout_s: float = 400
     ) -> list[Step]:
         """Run the lines, in the shell that was left; each with its exit code and output."""
-        text = script(lines, HOME, instead or {})
+        text = script(lines, HOME, instead or {}, state="/root/.guide-state")
         done = self._host.docker("exec", NAME, "bash", "-c", text, check=False, timeout_s=timeout_s)
         return read(lines, done.stdout)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BEGIN, END = "--- begin", "--- end"
-STATE = "/root/.guide-state"
 
 
 @dataclass(frozen=True)
@@ -44,20 +43,21 @@ def _under(text: str, wanted: str) -> Iterator[str]:
             heading = line.lstrip("# ")
 
 
-def script(lines: Sequence[str], folder: str, instead: Mapping[str, str]) -> str:
+def script(lines: Sequence[str], folder: str, instead: Mapping[str, str], *, state: str) -> str:
     """Return a bash script that runs each line in one shell, whatever became of the one before, and says its exit code.
 
     Args:
         lines: of the document.
         folder: where a reader begins. One who comes back goes on where, and with what, the last script ended.
         instead: words of the document and what a reader puts in their place.
+        state: the file that keeps where and with what the script ended.
     """
-    parts = [f"exec 2>&1; cd {shlex.quote(folder)}; if [ -f {STATE} ]; then . {STATE}; fi"]
+    parts = [f"exec 2>&1; cd {shlex.quote(folder)}; if [ -f {state} ]; then . {state}; fi"]
     for number, line in enumerate(lines):
         for words, put in instead.items():
             line = line.replace(words, put)
         parts += [f'printf "\\n%s\\n" "{BEGIN} {number}"', line, f'printf "\\n%s %d\\n" "{END} {number}" $?']
-    parts.append(f'{{ export -p; printf "cd %q\\n" "$PWD"; }} >{STATE}')
+    parts.append(f'{{ export -p; printf "cd %q\\n" "$PWD"; }} >{state}')
     return "\n".join(parts)
 
 

@@ -111,10 +111,10 @@ def running(yard: Yard) -> Yard:
 
 def test_the_first_apply_starts_all_servers_before_gate_and_is_kept(yard: Yard) -> None:
     said = yard.corral("apply", "--yes")
-    assert yard.started() == ["talk-1", "talk-2", "embed-1", "postgres", "litellm"]
+    assert yard.started() == ["talk-1", "talk-2", "embed-1", "postgres", "litellm", "backup"]
     assert "talk-1: ready after" in said
     assert parse_env((yard.folder / ".env").read_text())["GPU_SERVER_KEY"] not in said
-    assert "added talk-1, talk-2, embed-1, postgres, litellm" in yard.corral("history")
+    assert "added talk-1, talk-2, embed-1, postgres, litellm, backup" in yard.corral("history")
     assert "nothing to change" in yard.corral("apply")
     yard.corral("render", "--check")
 

@@ -45,7 +45,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GpuServer, 
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["alerts.yml", "recording.yml", "farm.yml"],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{ports[1]}"]}]}]},
-            "scrape_configs": [{"job_name": "gpu-server", "static_configs": targets}],
+            "scrape_configs": [
+                {"job_name": "gpu-server", "static_configs": targets},
+                {"job_name": "alertmanager", "static_configs": [{"targets": [f"127.0.0.1:{ports[1]}"]}]},
+            ],
         }
         (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
         stack.enter_context(
@@ -115,6 +118,28 @@ def test_a_gpu_server_that_does_not_answer_pages_somebody_and_its_model_with_it(
         f"GpuServerDown {down - stopped:.1f} s, ModelGone {gone - stopped:.1f} s after the stop; "
         f"resolved after {', '.join(f'{at - stopped:.1f}' for at in over)} s"
     )
+
+
+def test_a_webhook_that_refuses_is_tried_again_and_its_refusal_is_an_alert(
+    told: tuple[GpuServer, Webhook, Prometheus],
+) -> None:
+    server, people, api = told
+    wait_until(lambda: set(api.alerts()) == {"DeadMansSwitch"}, 30, "calm")
+    people.refusing = True
+    stopped = time.monotonic()
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: people.refused >= 2, PAGED_WITHIN_S, "a second try")
+        wait_until(lambda: api.alerts().get("NotificationsFailing") == "firing", 60, "the alert about it")
+        assert people.first("GpuServerDown", "firing", stopped) is None
+        people.refusing = False
+        mended = time.monotonic()
+        down = wait_until(lambda: people.first("GpuServerDown", "firing", stopped), 60, "the page that was held up")
+        failing = wait_until(lambda: people.first("NotificationsFailing", "firing", mended), 60, "what had failed")
+    finally:
+        people.refusing = False
+        server.process.send_signal(signal.SIGCONT)
+    print(f"after {people.refused} refusals, told {down - mended:.1f} and {failing - mended:.1f} s after the mend")
 
 
 def test_times_are_divided_where_they_should_be() -> None:
