@@ -159,7 +159,7 @@ PLOTS = (
         },
     ),
     Plot(
-        "llama-servers lost", "in the step", "{server}: {cause}",
+        "llama-servers lost", "in 5 min, or a step", "{server}: {cause}",
         {"": "sum by (server, cause) (increase(gpu_server_restarts_total[$window])) > 0"}, note="none was lost",
     ),
     Plot(

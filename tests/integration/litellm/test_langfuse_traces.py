@@ -183,7 +183,7 @@ def test_a_langfuse_that_hangs_costs_requests_nothing_and_is_told(gate: Gate, re
         while time.monotonic() < deadline:
             slowest.append(max(asked(application, 5)))
         logged(gate, "takes no traces, requests go on without: no answer within", start)
-        assert statistics.median(slowest) < TRY_S / 2
+        assert statistics.median(slowest) < TRY_S  # what each would take that waited for it
     finally:
         receiver.go_on.set()
     back = Application(gate)
