@@ -23,7 +23,8 @@ def test_it_comes_up_one_server_after_the_other(farm: ContainerFarm, tell: Tell)
     begun = {}
     for name in SERVERS:
         state = farm.gpu_box.inspect(name)["State"]
-        begun[name] = datetime.fromisoformat(f"{state['StartedAt'][:23]}+00:00")
+        whole, _, fraction = state["StartedAt"].removesuffix("Z").partition(".")  # nanoseconds, without ending zeros
+        begun[name] = datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00")
         assert state["Health"]["Status"] == "healthy"
     ready = {name: first_ready(farm.gpu_box.logs(name)) for name in SERVERS}
     assert begun["qwen-1"] < ready["qwen-1"] < begun["qwen-2"] < ready["qwen-2"] < begun["nomic-embed-1"]
