@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -62,6 +62,12 @@ WORKLOADS = (
     Workload("one-shot prompts", chats=0, turns=1, shots=24, each_s=1.5, thinks_s=1.0),
     Workload("chats and prompts", chats=6, turns=4, shots=12, each_s=2.0, thinks_s=4.0),
 )
+
+
+def sized(workload: Workload, size: float) -> Workload:
+    """Return a workload with as many times the conversations and prompts, at least two of each that it has."""
+    chats, shots = (count and max(2, round(count * size)) for count in (workload.chats, workload.shots))
+    return replace(workload, chats=chats, shots=shots)
 
 
 @contextmanager
@@ -143,17 +149,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-routing", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--size", type=float, default=1.0, help="of the workloads: 0.5 has half the conversations")
     parser.add_argument("--workload", action="append", choices=[one.name for one in WORKLOADS], help="these alone")
     parser.add_argument("--json", type=Path, default=CHECKOUT / "bench-results" / "routing.json")
     parser.add_argument("--plot", type=Path, help="draw there (SVG or PNG); needs the dependency group `bench`")
     given = parser.parse_args()
-    chosen = [one for one in WORKLOADS if not given.workload or one.name in given.workload]
+    if given.rounds < 1 or given.size <= 0:
+        parser.error("--rounds is 1 or more, and --size above 0")
+    chosen = [sized(one, given.size) for one in WORKLOADS if not given.workload or one.name in given.workload]
     with tempfile.TemporaryDirectory() as folder, routers(Path(folder)) as addresses:
         if RUST not in addresses:
             print("smg is not installed, and left out: scripts/bootstrap.sh test bench", file=sys.stderr)
         try:
             found = all_measured(addresses, chosen, given.rounds, given.seed)
-        except* RefusedError as refused:
+        except ExceptionGroup as failed:
+            refused, others = failed.split(RefusedError)
+            if refused is None or others is not None:
+                raise
             print(f"error: {refused.exceptions[0]}", file=sys.stderr)
             return 1
     print("\n".join(rows(found)))

@@ -2,6 +2,7 @@
 //
 // Shows: what changes with time and not with load: memory, descriptors, restarts, latency that creeps up.
 //   `corral load-test soak` watches the farm's processes beside it, and holds the run's last third against its first.
+//   A chat server's memory grows until its prompt cache (cache_ram_mib) is full: soak until it is.
 // If memory or descriptors grow: the table names the part; its log and corral doctor come next.
 //
 //   corral load-test soak --duration 3600

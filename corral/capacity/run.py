@@ -62,11 +62,11 @@ async def searched(
     return search
 
 
-def so_far(record: Record, client_model_broken: Callable[[Trial], bool], precision: float) -> Search:
+def so_far(record: Record, broke: Callable[[Trial], bool], precision: float) -> Search:
     """Return the search as far as a record goes."""
     search = Search(record.start_rpm, precision)
     for trial in record.trials:
-        search.record(trial.rate_rpm, held=not client_model_broken(trial))
+        search.record(trial.rate_rpm, held=not broke(trial))
     return search
 
 

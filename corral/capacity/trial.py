@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,8 @@ from corral.capacity.workload import Request, request_for
 from corral.render.k6 import ModelTarget
 
 LOOK_S = 0.1
+SETTLE_S = 120.0
+"""Longest wait, before a trial, for what the last one left."""
 PATIENCE = 6.0
 """After the last request, answers are waited for so many times the objective; what is missing then has failed."""
 CONNECT_TIMEOUT_S = 10.0
@@ -91,6 +94,7 @@ class Client:
 
         It ends early once an objective is broken for certain.
         """
+        await self._settle(chance)
         moments = arrivals(rate_rpm / 60, seconds, chance)
         requests = [request_for(self.model, chance) for _ in moments]
         limit_s = self.model["objectives"]["ttft_p95_s"]
@@ -98,6 +102,16 @@ class Client:
         async with beside(self._servers, self._parts) as loads:
             cut_short = await self._send(moments, requests, seconds, book, say)
         return trial_of(rate_rpm, seconds, book.answers, limit_s, cut_short=cut_short, loads=loads)
+
+    async def _settle(self, chance: random.Random) -> None:
+        """Wait until the servers are idle: a batch that was given up is computed to its end all the same."""
+        if self._servers is None:
+            await self._ask(0.0, request_for(self.model, chance), _Book())  # comes after what waits
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                while any((await self._servers.full()).values()):  # noqa: ASYNC110  # a server tells nobody
+                    await asyncio.sleep(LOOK_S)
 
     async def _send(
         self,

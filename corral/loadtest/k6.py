@@ -74,6 +74,7 @@ def run(name: str, results: Path, settings: Mapping[str, str], *, quiet: bool) -
     # k6 would send what is meant for the farm to a proxy server for the web.
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     command = [str(binary()), "run", "--no-usage-report", "--out", f"json={results / RAW_FILE}"]
+    command += ["--address", ""]  # else it listens on a fixed port for commands, and anyone here could stop the run
     if quiet:
         command.append("--quiet")
     process = subprocess.Popen(

@@ -30,7 +30,10 @@ class Health(BaseModel):
 
 
 class Status(BaseModel):
-    """What a router needs to know; `busy` and `queued` count requests, `context` tokens a slot."""
+    """What a router needs to know; `busy` and `queued` count requests, `context` tokens a slot.
+
+    `cache_ram_mib` is the host memory for prompts of idle chats: 0 for none, -1 without a limit.
+    """
 
     state: StateName
     model: str
@@ -44,6 +47,7 @@ class Status(BaseModel):
     uptime_s: float
     tokens_per_second: float | None
     prompt_tokens_per_second: float | None
+    cache_ram_mib: int
 
 
 class Accepted(BaseModel):

@@ -82,6 +82,7 @@ class Wrapper:
             uptime_s=round(time.monotonic() - self._started, 1),
             tokens_per_second=self._meter.decode_rate.value,
             prompt_tokens_per_second=self._meter.prefill_rate.value,
+            cache_ram_mib=self.settings.cache_ram_mib,
         )
 
     def begin_drain(self) -> None:

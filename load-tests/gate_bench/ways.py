@@ -118,7 +118,7 @@ def smg(folder: Path, fake_port: int) -> Iterator[Way | None]:
     if not PROGRAM.exists():
         yield None
         return
-    with rust_router(fake_port, free_port, folder / "smg.log") as started:
+    with rust_router([fake_port], free_port, folder / "smg.log") as started:
         yield Way(started[1], pid=started[0]) if started else None
 
 

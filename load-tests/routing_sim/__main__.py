@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--servers", type=int, nargs="+", default=[8], help="sizes of farms")
     parser.add_argument("--seconds", type=float, default=3600, help="simulated time of each run")
     parser.add_argument("--workers", type=int, default=2, help="LiteLLM's processes")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES, help="least-busy always")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kept", type=int, default=100_000, help="tokens a server keeps besides its slots")
     parser.add_argument("--json", type=Path, help="write the figures there too")
@@ -39,6 +40,8 @@ def main() -> None:
     validate.add_argument("--turns", type=int, default=5)
     validate.add_argument("--each-s", type=float, default=3.0, help="seconds between two that begin")
     given = parser.parse_args()
+    if min(given.conversations, given.turns) < 1 or given.conversations * given.turns < 2 or given.each_s <= 0:
+        parser.error("--conversations, --turns and --each-s are above 0, and one turn alone compares nothing")
     if given.validate:
         from routing_sim import validate as validation
 
@@ -59,6 +62,7 @@ def main() -> None:
                     workload, policy, servers, seed=given.seed, until=given.seconds, workers=given.workers, card=card
                 )
                 for policy in POLICIES
+                if policy in given.policies or policy == "least-busy"
             }
             base = got["least-busy"]
             for policy, one in got.items():

@@ -20,8 +20,7 @@ from routing_sim.server import Card
 Turn = Callable[[str, Sequence[Message], int], str]
 """Names the server of a turn."""
 SHORT_WORDS, LONG_WORDS = 15, 150
-ROUNDS = 3
-DECODE_TOKENS = 48
+DECODE_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Server:
     key: str
 
 
-async def measured(servers: Sequence[Server], *, slots: int, context: int, salt: str) -> dict[str, Card]:
+async def measured(servers: Sequence[Server], *, slots: int, context: int, salt: str, rounds: int) -> dict[str, Card]:
     """Return each server's figures as the simulator takes them, measured while nothing else runs.
 
     The time to the first token of new prompts of two lengths gives the prefill rate and what each request costs
@@ -44,15 +43,18 @@ async def measured(servers: Sequence[Server], *, slots: int, context: int, salt:
         slots: of each, two or more.
         context: tokens of each slot.
         salt: makes the prompts new.
+        rounds: how often; the medians count.
     """
     async with new_session() as session:
         return {
-            one.name: await _measured(Client(session, one.key), one, slots=slots, context=context, salt=salt)
+            one.name: await _measured(
+                Client(session, one.key), one, slots=slots, context=context, salt=salt, rounds=rounds
+            )
             for one in servers
         }
 
 
-async def _measured(client: Client, server: Server, *, slots: int, context: int, salt: str) -> Card:
+async def _measured(client: Client, server: Server, *, slots: int, context: int, salt: str, rounds: int) -> Card:
     random = Random(salt)
 
     async def ask(words: int, tokens: int) -> Answered:
@@ -61,7 +63,7 @@ async def _measured(client: Client, server: Server, *, slots: int, context: int,
 
     await ask(SHORT_WORDS, 4)  # the first one pays for what is made once
     short, long, alone, shared = list[Answered](), list[Answered](), list[Answered](), list[Answered]()
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         short.append(await ask(SHORT_WORDS, 2))
         long.append(await ask(LONG_WORDS, 2))
         alone.append(await ask(SHORT_WORDS, DECODE_TOKENS))

@@ -26,6 +26,7 @@ from routing_sim.server import Card
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOLERANCE = 0.15
 SLOTS, CONTEXT = 2, 2048
+ROUNDS = 3
 TEMPLATE_TOKENS = 6
 """What a chat template puts around a system prompt."""
 
@@ -49,8 +50,18 @@ class Compared:
         return self.simulated.cached_share / max(self.real.cached_share, 1e-9) - 1
 
 
-def compare(count: int, turns: int, *, seed: int, each_s: float) -> tuple[dict[str, Card], list[Compared]]:
-    """Start two servers, measure them, and hold `count` conversations of `turns` turns under each policy."""
+def compare(
+    count: int, turns: int, *, seed: int, each_s: float, rounds: int = ROUNDS
+) -> tuple[dict[str, Card], list[Compared]]:
+    """Start two servers, measure them, and hold the same conversations under each policy, really and simulated.
+
+    Args:
+        count: conversations.
+        turns: of each.
+        seed: of what is said and when.
+        each_s: seconds between two that begin; pauses between turns are twice as long.
+        rounds: of the measurement.
+    """
     sys.path.insert(0, str(CHECKOUT / "tests"))
     from support.gpu_servers import KEY, GpuServer  # it starts servers as a user does, and leaves nothing behind
 
@@ -64,14 +75,14 @@ def compare(count: int, turns: int, *, seed: int, each_s: float) -> tuple[dict[s
         servers = [real.Server(f"chat-{n}", f"http://127.0.0.1:{one.port}", KEY) for n, one in enumerate(started, 1)]
         for one in started:
             one.ready()
-        return asyncio.run(_compare(servers, count, turns, seed, each_s))
+        return asyncio.run(_compare(servers, count, turns, seed, each_s, rounds))
 
 
 async def _compare(
-    servers: Sequence[real.Server], count: int, turns: int, seed: int, each_s: float
+    servers: Sequence[real.Server], count: int, turns: int, seed: int, each_s: float, rounds: int
 ) -> tuple[dict[str, Card], list[Compared]]:
     salt = f"{time.time():.0f}"
-    cards = await real.measured(servers, slots=SLOTS, context=CONTEXT, salt=f"m{salt}")
+    cards = await real.measured(servers, slots=SLOTS, context=CONTEXT, salt=f"m{salt}", rounds=rounds)
     runs: Mapping[str, Callable[[Sequence[Talk]], Awaitable[tuple[list[Answered], dict[str, list[Message]]]]]] = {
         "round-robin": lambda given: real.by_turns(given, servers),
         "corral": lambda given: real.routed(given, servers, Random(seed)),

@@ -2,10 +2,12 @@
 
 llama-server keeps whole prompts, in slots and in host memory (`--cache-ram`), and does not share a beginning between
 two of them; so a prompt is what is kept and forgotten here too, and counts with all its tokens. A prompt that goes on
-from one kept takes its place, as it does in its slot.
+from one kept takes its place, as it does in its slot. While a slot works on a prompt, no other can begin with it: it
+counts for others once it is over, and only for its own next turn before that, should its end not have been told.
 
-How much a server holds is not told by it. The model starts from slots x context and learns from answers: a prompt
-that was believed kept and was processed anew had been pushed out by the tokens that came since.
+How many tokens a server holds is not told by it: slots x context, and what fits into its `cache_ram_mib`, which depends
+on the model. The model starts from a guess and learns from answers: a prompt that was believed kept and was processed
+anew had been pushed out by the tokens that came since. Without host memory there is nothing beside the slots to learn.
 """
 
 from collections import OrderedDict
@@ -57,10 +59,12 @@ class PromptCache:
         self.budget = context_tokens * (1 + HOST_MEMORY_FACTOR)
         self.tokens = 0
         self._most_nodes = most_nodes
+        self._host_mib: int | None = None
         self._nodes = 0
         self._processed = 0
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
-        self._prefixes: dict[int, list[int]] = {}  # node -> [prompts that pass through it, the last of them]
+        self._busy: set[int] = set()  # last nodes of prompts that slots work on
+        self._prefixes: dict[int, list[int]] = {}  # node -> [other prompts that pass through it, the last of them]
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -70,34 +74,43 @@ class PromptCache:
         """Digests held, shared ones once."""
         return len(self._prefixes)
 
-    def resize(self, context_tokens: int) -> None:
-        """Take note of another slots x context."""
-        if context_tokens != self._least:
+    def resize(self, context_tokens: int, cache_ram_mib: int | None = None) -> None:
+        """Take note of another slots x context, or of other host memory: 0 for none, None for not known."""
+        if context_tokens == self._least and cache_ram_mib == self._host_mib:
+            return
+        if cache_ram_mib == 0:
+            self.budget = context_tokens
+        elif self._host_mib == 0:
+            self.budget = context_tokens * (1 + HOST_MEMORY_FACTOR)
+        else:
             self.budget = max(context_tokens, self.budget * context_tokens // self._least)
-            self._least = context_tokens
-            self._trim()
+        self._least, self._host_mib = context_tokens, cache_ram_mib
+        self._trim()
 
     def clear(self) -> None:
         """Forget all: the server was started anew."""
         self._kept.clear()
         self._prefixes.clear()
+        self._busy.clear()
         self.tokens = self._nodes = 0
 
     def match(self, prompt: Prompt) -> Match:
         """Return the longest beginning of a prompt that is kept."""
         depth = 0
-        prefixes = self._prefixes
-        for node in prompt.nodes:
+        prefixes, nodes = self._prefixes, prompt.nodes
+        for node in nodes:
             if node not in prefixes:
                 break
             depth += 1
+        if self._busy and not self._busy.isdisjoint(nodes):  # its own earlier turn
+            depth = max(depth, *(at for at, node in enumerate(nodes, 1) if node in self._busy))
         if not depth:
             return NOTHING
-        node = prompt.nodes[depth - 1]
-        last = self._kept.get(prefixes[node][1])
+        node = nodes[depth - 1]
+        last = self._kept.get(prefixes[node][1] if node in prefixes else node)
         distance = self._processed - last.used if last else 0
         whole = self._kept.get(node)
-        if whole is not None and whole.answered and depth < len(prompt.nodes):
+        if whole is not None and whole.answered and depth < len(nodes):
             depth += 1  # the answer, sent back as the next message, was generated there
         return Match(depth, prompt.chars[depth - 1], distance)
 
@@ -111,19 +124,29 @@ class PromptCache:
         leaf = nodes[-1]
         self._processed += tokens
         kept[leaf] = _Kept(nodes, tokens, self._processed)
+        self._busy.add(leaf)
         self.tokens += tokens
         self._nodes += len(nodes)
-        for node in nodes:
+        self._trim()
+
+    def over(self, prompt: Prompt) -> None:
+        """Note that no slot works on a prompt any more: others can begin with what it has."""
+        leaf = prompt.nodes[-1]
+        kept = self._kept.get(leaf)
+        if kept is None or leaf not in self._busy:
+            return
+        self._busy.discard(leaf)
+        for node in kept.nodes:
             entry = self._prefixes.get(node)
             if entry is None:
                 self._prefixes[node] = [1, leaf]
             else:
                 entry[0] += 1
                 entry[1] = leaf
-        self._trim()
 
     def answered(self, prompt: Prompt, tokens: int) -> None:
         """Note the tokens that a prompt and its answer have, now that it was answered."""
+        self.over(prompt)
         kept = self._kept.get(prompt.nodes[-1])
         if kept is not None:
             self.tokens += tokens - kept.tokens
@@ -144,13 +167,16 @@ class PromptCache:
             if self._least < distance < self.budget:
                 self.budget = max(self._least, distance * 9 // 10)
                 self._trim()
-        elif distance > self.budget * 8 // 10:
+        elif self._host_mib != 0 and distance > self.budget * 8 // 10:
             self.budget = min(self.budget * 21 // 20, self._least * MOST_FACTOR)
 
     def _drop(self, leaf: int) -> None:
         kept = self._kept.pop(leaf)
         self.tokens -= kept.tokens
         self._nodes -= len(kept.nodes)
+        if leaf in self._busy:
+            self._busy.discard(leaf)
+            return
         for node in kept.nodes:
             entry = self._prefixes[node]
             entry[0] -= 1

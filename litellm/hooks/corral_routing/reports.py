@@ -7,6 +7,7 @@ from dataclasses import dataclass
 MOST_REQUESTS = 100_000
 MOST_TOKENS = 2**27
 MOST_RATE = 1e7
+MOST_MIB = 2**24
 STATES = frozenset({"starting", "ready", "draining", "restarting", "failed", "stopped"})
 """See docs/gpu-server/states.md."""
 UPSTREAM_PREFIX = "llm_provider-"
@@ -28,7 +29,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A `/status`. Speeds are tokens/s, None before the first answer; `context` is tokens a slot."""
+    """A `/status`. Speeds are tokens/s, None before the first answer; `context` is tokens a slot.
+
+    `cache_ram_mib` is host memory for prompts: 0 for none, -1 without a limit, None from a server that does not tell.
+    """
 
     state: str
     load: Load
@@ -37,6 +41,7 @@ class Status:
     generation: int
     decode_rate: float | None = None
     prefill_rate: float | None = None
+    cache_ram_mib: int | None = None
 
 
 def status_of(document: object) -> Status:
@@ -62,6 +67,7 @@ def status_of(document: object) -> Status:
         generation=_count(document, "generation", 0, 2**53),
         decode_rate=_rate(document, "tokens_per_second"),
         prefill_rate=_rate(document, "prompt_tokens_per_second"),
+        cache_ram_mib=_count(document, "cache_ram_mib", -1, MOST_MIB) if "cache_ram_mib" in document else None,
     )
 
 

@@ -69,6 +69,7 @@ class Router:
         self.chars_per_token = CHARS_PER_TOKEN
         self._random = random
         self._heat: OrderedDict[int, tuple[float, float]] = OrderedDict()
+        self._heard: OrderedDict[str, Prompt] = OrderedDict()
 
     def server(self, name: str) -> Server:
         """Return the state of a server, new if it was not known."""
@@ -118,19 +119,27 @@ class Router:
         self.servers[name].sent(call, now, uncached / self.chars_per_token, by_other=True)
         tokens = round(prompt.chars[-1] / self.chars_per_token)
         cache.add(prompt, tokens)
-        cache.answered(prompt, tokens)  # it will be, or be unheard
+        self._heard[call] = prompt
+        while len(self._heard) > MOST_PICKS:
+            self._heard.popitem(last=False)
 
     def heard_end(self, call: str, name: str, now: float, *, answered: bool) -> None:
         """Take from another worker that its request to a server is over."""
         if name in self.servers:
             end = self.servers[name].ended if answered else self.servers[name].left
             end(call, now)
+            prompt = self._heard.pop(call, None) if answered else self._heard.get(call)  # how it ended may come later
+            if prompt is not None and answered:
+                self.caches[name].answered(prompt, round(prompt.chars[-1] / self.chars_per_token))
+            elif prompt is not None:
+                self.caches[name].over(prompt)
 
     def unheard(self, call: str, name: str, prompt: Prompt, now: float) -> None:
         """Take from another worker that a server did not process a prompt after all."""
         if name in self.caches:
             self.servers[name].left(call, now)
             self.caches[name].forget(prompt)
+            self._heard.pop(call, None)
 
     def began(self, call: str, load: Load | None, now: float) -> None:
         """Note that an answer began, with the load its headers told."""
@@ -162,6 +171,7 @@ class Router:
         if pick is None or pick.server not in self.servers:
             return None
         self.servers[pick.server].left(call, now)
+        self._over(pick)
         return pick
 
     def left(self, call: str, now: float) -> Pick | None:
@@ -170,6 +180,7 @@ class Router:
         if pick is None or pick.server not in self.servers:
             return None
         self.servers[pick.server].left(call, now)
+        self._over(pick)
         return pick
 
     def failed(self, call: str, now: float, *, full: bool) -> Pick | None:
@@ -191,7 +202,11 @@ class Router:
         server = self.server(name)
         if server.reported(status, asked, now):
             self.caches[name].clear()
-        self.caches[name].resize(status.load.slots * status.context)
+        self.caches[name].resize(status.load.slots * status.context, status.cache_ram_mib)
+
+    def _over(self, pick: Pick) -> None:
+        if pick.prompt is not None:
+            self.caches[pick.server].over(pick.prompt)
 
     def _able(self, names: Sequence[str], now: float) -> list[Server]:
         able, recovering = [], []

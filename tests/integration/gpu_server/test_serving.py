@@ -179,7 +179,7 @@ def test_status_has_the_fields_routers_rely_on(server: GpuServer) -> None:
     status = server.status()
     assert set(status) == {
         "state", "model", "mode", "slots", "busy", "queued", "max_queue", "context", "generation", "uptime_s",
-        "tokens_per_second", "prompt_tokens_per_second",
+        "tokens_per_second", "prompt_tokens_per_second", "cache_ram_mib",
     }  # fmt: skip
     assert (status["state"], status["model"], status["mode"], status["slots"]) == ("ready", "chat", "chat", 2)
     assert status["context"] == 2048

@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from routing_sim.clock import Clock
 from routing_sim.experiment import WORKLOADS, Outcome, run
+from routing_sim.memory import Memory
 from routing_sim.server import OVERHEAD_S, SHARING, Card, Request, SimulatedServer
 from routing_sim.workloads import Talk
 
@@ -54,10 +55,34 @@ def test_a_next_turn_finds_prompt_and_answer_and_a_full_memory_forgets() -> None
     served(server, clock, first)
     served(server, clock, second)
     assert (first.cached, second.cached) == (0, 350)
-    served(server, clock, Talk(Random(1), 2, None).says(1900, 50))
+    for number in (2, 3):
+        served(server, clock, Talk(Random(1), number, None).says(900, 50))
     third = talk.says(30, 50)
     served(server, clock, third)
     assert third.cached == 0
+
+
+def test_a_prompt_in_a_slot_that_works_serves_nobody_else() -> None:
+    clock = Clock()
+    server = SimulatedServer("a", CARD, clock)
+    one, other, later = (Talk(Random(1), number, (0, 200)).says(100, 10) for number in (1, 2, 3))
+    served(server, clock, one, other)
+    assert (one.cached, other.cached) == (0, 0)
+    served(server, clock, later)
+    assert later.cached == 200
+
+
+def test_what_a_shared_beginning_costs_the_prompt_it_is_taken_from() -> None:
+    """Where more than half of it survives it is not saved: its rest is overwritten. What is saved is found again."""
+    memory = Memory(slots=1, host_tokens=10_000)
+    short, long, other = Talk(Random(1), 1, (0, 200)), Talk(Random(1), 2, (0, 200)), Talk(Random(1), 3, None)
+    found = []
+    turns = ((short, 100), (long, 700), (other, 300), (long, 10), (short, 10))
+    for one in (talk.says(tokens, 10) for talk, tokens in turns):
+        slot, cached = memory.begin(one.prompt, one.tokens)
+        memory.end(slot, one.prompt, one.tokens, one.answer_tokens)
+        found.append(cached)
+    assert found == [0, 200, 0, 910, 200]
 
 
 def test_a_failure_ends_its_requests_and_forgets() -> None:
@@ -78,12 +103,12 @@ def outcome(workload: object, policy: str, servers: int = 8, seconds: float = 90
     return run(workload, policy, servers, seed=3, until=seconds, workers=2, card=Card())  # type: ignore[arg-type]
 
 
-def test_chats_are_answered_three_times_sooner_than_by_least_busy() -> None:
+def test_chats_are_answered_sooner_than_by_least_busy_and_read_less() -> None:
     ours, theirs = outcome(CHATS, "corral"), outcome(CHATS, "least-busy")
     assert ours.answered == theirs.answered > 100
     assert ours.ttft_median_s <= theirs.ttft_median_s / 3
-    assert ours.ttft_p95_s <= theirs.ttft_p95_s / 2
-    assert ours.prefilled_tokens <= theirs.prefilled_tokens / 3
+    assert ours.ttft_p95_s <= theirs.ttft_p95_s * 0.7  # new chats wait for a system prompt that no idle slot has
+    assert ours.prefilled_tokens <= theirs.prefilled_tokens * 0.4
     assert ours.cached_of_best >= 0.85
 
 

@@ -173,6 +173,18 @@ def test_a_chat_stays_where_another_worker_answered_its_last_turn_a_moment_ago()
     assert other.ask(chat("a", 2))[1] == "chat-1"
 
 
+def test_a_stream_of_another_worker_is_over_first_and_answered_when_its_event_comes() -> None:
+    farm = Farm(2)
+    cache, first, second = farm.router.caches["chat-1"], prompt(chat("a", 1)), prompt(chat("a", 2))
+    farm.router.heard("1", "chat-1", first, farm.now)
+    assert cache.match(prompt(chat("b", 1))).depth == 0
+    farm.router.heard_end("1", "chat-1", farm.now, answered=False)
+    assert cache.match(prompt(chat("b", 1))).depth == 1
+    assert cache.match(second).depth == 2
+    farm.router.heard_end("1", "chat-1", farm.now, answered=True)
+    assert cache.match(second).depth == 3  # with the answer
+
+
 def test_what_another_worker_gave_up_counts_no_more() -> None:
     farm = Farm(2)
     farm.router.heard("1", "chat-1", prompt(chat("a")), farm.now)

@@ -21,8 +21,24 @@ def test_a_next_turn_finds_all_but_what_is_new() -> None:
 def test_another_conversation_finds_the_system_prompt_only() -> None:
     kept = cache()
     kept.add(prompt(chat("a", 4)), 4000)
+    kept.over(prompt(chat("a", 4)))
     assert kept.match(prompt(chat("b", 4))).depth == 1
     assert cache().match(prompt(chat("b", 4))) == NOTHING
+
+
+def test_while_a_slot_works_on_a_prompt_no_other_can_begin_with_it() -> None:
+    kept = cache()
+    one = prompt(chat("a", 1))
+    kept.add(one, 1000)
+    assert kept.match(prompt(chat("b", 1))) == NOTHING
+    assert kept.match(prompt(chat("a", 2))).depth == 2  # its own next turn: its end was not told
+    kept.over(one)
+    kept.over(one)
+    assert kept.match(prompt(chat("b", 1))).depth == 1
+    kept.add(prompt(chat("a", 2)), 2000)  # moves on into its slot
+    assert kept.match(prompt(chat("b", 1))) == NOTHING
+    kept.over(prompt(chat("unknown")))
+    assert kept.nodes == 0
 
 
 def test_a_longer_turn_takes_the_place_of_the_one_before() -> None:
@@ -46,7 +62,9 @@ def test_the_least_recently_used_goes_first() -> None:
 def test_a_prompt_that_was_not_processed_is_forgotten_and_what_it_shared_stays() -> None:
     kept = cache()
     kept.add(prompt(chat("a")), 1000)
+    kept.over(prompt(chat("a")))
     kept.add(prompt(chat("b")), 1000)
+    kept.over(prompt(chat("b")))
     kept.forget(prompt(chat("b")))
     assert kept.match(prompt(chat("b"))).depth == 1
     assert kept.match(prompt(chat("a"))).depth == 2
@@ -82,7 +100,9 @@ def test_however_many_conversations_fit_into_50_mb() -> None:
     kept = [cache(100_000_000, 12_500) for _ in range(2)]  # of 8: a quarter of the memory
     tracemalloc.start()
     for number in range(9_000):
-        kept[number % 2].add(prompt([{"role": "user", "content": f"{number}-{turn}"} for turn in range(3)]), 100)
+        one = prompt([{"role": "user", "content": f"{number}-{turn}"} for turn in range(3)])
+        kept[number % 2].add(one, 100)
+        kept[number % 2].over(one)
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert used < 50_000_000 / 4
@@ -105,3 +125,18 @@ def test_counts_stay_right_under_a_long_mix() -> None:
         kept.add(prompt(chat("last")), 1)
     kept.forget(prompt(chat("last")))
     assert (len(kept), kept.nodes, kept.tokens) == (0, 0, 0)
+
+
+def test_a_server_without_host_memory_holds_what_its_slots_do_and_learns_no_more() -> None:
+    kept = cache(context=1000)
+    kept.resize(1000, 0)
+    assert kept.budget == 1000
+    kept.learn(expected_tokens=500, found_tokens=500, distance=10**6)
+    assert kept.budget == 1000
+    kept.resize(2000, 0)
+    assert kept.budget == 2000
+    kept.resize(2000, 512)
+    assert kept.budget > 2000
+    learnt = kept.budget = 5000
+    kept.resize(2000, 512)
+    assert kept.budget == learnt

@@ -15,6 +15,8 @@ def test_a_status_is_taken_as_gpu_server_gives_it() -> None:
     assert status.load == Load(busy=1, queued=2, slots=4)
     assert (status.state, status.max_queue, status.context, status.generation) == ("ready", 8, 4096, 3)
     assert (status.decode_rate, status.prefill_rate) == (None, 812.5)
+    assert status.cache_ram_mib is None  # of an older gpu-server
+    assert status_of({**SOUND, "cache_ram_mib": -1}).cache_ram_mib == -1
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,7 @@ def test_a_status_is_taken_as_gpu_server_gives_it() -> None:
         ("busy", 1.5), ("queued", None), ("slots", 0), ("slots", float("inf")), ("context", 0), ("generation", -3),
         ("tokens_per_second", float("nan")), ("tokens_per_second", 0), ("tokens_per_second", "fast"),
         ("prompt_tokens_per_second", 1e300), ("prompt_tokens_per_second", -5.0), ("max_queue", []),
+        ("cache_ram_mib", -2), ("cache_ram_mib", None),
     ],
 )  # fmt: skip
 def test_a_figure_that_cannot_be_true_is_refused_by_name(field: str, value: object) -> None:
