@@ -20,17 +20,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from gate_bench.__main__ import fake_server
+from gate_bench.client import ask
+from gate_bench.ways import Way, litellm
+
+from support.gate import CALLBACKS  # as the farm's gate has them
+from support.otlp_receiver import OtlpReceiver, otlp_receiver
+from support.postgres import running_postgres
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-
-from gate_bench.__main__ import fake_server  # noqa: E402
-from gate_bench.client import ask  # noqa: E402
-from gate_bench.ways import Way, litellm  # noqa: E402
-
-from support.gate import CALLBACKS  # noqa: E402  # as the farm's gate has them
-from support.otlp_receiver import OtlpReceiver, otlp_receiver  # noqa: E402
-from support.postgres import running_postgres  # noqa: E402
-
 PUBLIC_KEY, SECRET_KEY = "pk-lf-of-the-bench", "sk-lf-of-the-bench"
 EXPORT_EVERY_MS = 500
 """Ten times as often as shipped: each round then sees batches go."""
