@@ -19,8 +19,8 @@ def trial_line(trial: Trial, model: ModelTarget) -> str:
     said = f"[red]broke[/red]: {verdict}" if verdict else "[green]held[/green]"
     early = ", ended early" if trial.cut_short else ""
     return (
-        f"{model['name']}: {trial.rate_rpm:.1f} a minute, {trial.requests} requests in {trial.seconds:.0f} s{early}: "
-        f"TTFT p95 {p95}, {trial.errors} failed: {said}"
+        f"{model['name']}: {trial.rate_rpm:.1f} a minute, {trial.requests} requests judged in {trial.seconds:.0f} s"
+        f"{early}: TTFT p95 {p95}, {trial.errors} failed: {said}"
     )
 
 

@@ -79,7 +79,7 @@ def test_the_plot_marks_the_knee_and_the_safe_rate(tmp_path: Path) -> None:
 
 
 def test_a_trial_is_told_in_a_line() -> None:
-    assert "100.0 a minute, 200 requests in 120 s: TTFT p95 4.10 s, 0 failed: " in trial_line(HELD, MODEL)
+    assert "100.0 a minute, 200 requests judged in 120 s: TTFT p95 4.10 s, 0 failed: " in trial_line(HELD, MODEL)
     assert "held" in trial_line(HELD, MODEL)
     assert "broke" in trial_line(replace(BROKE, cut_short=True), MODEL)
     assert "ended early" in trial_line(replace(BROKE, cut_short=True), MODEL)
