@@ -129,9 +129,9 @@ def test_a_thousand_servers_render_in_seconds(tmp_path: Path) -> None:
     path = tmp_path / "corral.yaml"
     path.write_text(as_yaml(big_farm(1000)))
     farm = load_farm(path).value
-    began = time.monotonic()
+    before = time.process_time()
     files = render(farm, ALL)
-    assert time.monotonic() - began < 10  # 0.6 s on an idle core; loose, for a machine that is not
+    assert time.process_time() - before < 10  # 1.6 s alone; by CPU, for beside other tests it has waited for 20 s
     assert len(files) > 1000
 
 
