@@ -26,6 +26,10 @@ from bench_routing_farms import BASE, CHECKOUT, RUST, Routed, real_farm, simulat
 from bench_routing_workloads import LOST_S, WORKLOADS, Rounds, Workload, sized
 
 SIMULATED = 8
+APART_S = 0.7
+"""Between the beginnings of two routers' runs at the same time, lest all get a burst at the same moment."""
+WARM_UPS = 6
+"""Prompts before anything is measured: LiteLLM's first ones pay for what it makes once."""
 
 
 async def measured(router: Routed, workload: Workload, seed: int, salt: str) -> Summary:
@@ -48,7 +52,19 @@ async def _together(routers: Mapping[str, Routed], workload: Workload, seed: int
         for router in routers.values():
             for number, port in enumerate(router.ports):
                 await _simulate(session, port, speed=workload.speeds[number % len(workload.speeds)])
-    return await asyncio.gather(*(measured(router, workload, seed, salt) for router in routers.values()))
+
+    async def after(number: int, router: Routed) -> Summary:
+        await asyncio.sleep(number * APART_S)
+        return await measured(router, workload, seed, salt)
+
+    return await asyncio.gather(*(after(number, router) for number, router in enumerate(routers.values())))
+
+
+async def _warm_up(router: Routed) -> None:
+    async with new_session() as session:
+        client = Client(session, router.key)
+        for number in range(WARM_UPS):
+            await client.ask(router.url, f"{number}.0", [{"role": "user", "content": f"{number}: are you there?"}], 2)
 
 
 async def _lose(session: aiohttp.ClientSession, router: Routed, at_s: float | None) -> None:
@@ -68,6 +84,8 @@ def all_measured(routers: Mapping[str, Routed], kind: str, given: argparse.Names
     found = dict[tuple[str, str], list[Summary]]()
     workloads = [sized(one, given.size) for one in WORKLOADS[kind] if not given.workload or one.name in given.workload]
     order = list(routers)
+    for router in routers.values():
+        asyncio.run(_warm_up(router))
     for turn in range(given.rounds):
         random.Random(given.seed + turn).shuffle(order)
         for workload in workloads:
@@ -112,6 +130,16 @@ def rows(found: Sequence[Rounds]) -> Iterator[str]:
         )
 
 
+def refusal(error: Exception) -> RefusedError | None:
+    """Return what a router refused, if that is all that went wrong."""
+    while isinstance(error, ExceptionGroup):
+        refused, others = error.split(RefusedError)
+        if refused is None or others is not None:
+            return None
+        error = refused.exceptions[0]
+    return error if isinstance(error, RefusedError) else None
+
+
 def main() -> int:
     """Measure, print and write."""
     names = list(dict.fromkeys(one.name for kind in WORKLOADS.values() for one in kind))
@@ -137,11 +165,11 @@ def main() -> int:
                 print("smg is not installed, and left out: scripts/bootstrap.sh test bench", file=sys.stderr)
             try:
                 found += all_measured(routers, kind, given)
-            except ExceptionGroup as failed:
-                refused, others = failed.split(RefusedError)
-                if refused is None or others is not None:
+            except (RefusedError, ExceptionGroup) as error:
+                refused = refusal(error)
+                if refused is None:
                     raise
-                print(f"error: {refused.exceptions[0]}", file=sys.stderr)
+                print(f"error: {refused}", file=sys.stderr)
                 return 1
     print("\n".join(rows(found)))
     given.json.parent.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from bench_routing_chats import Answered, Client, Lengths, RefusedError, Talk, new_session, run, summary, talks
 from bench_routing_farms import BASE, OURS
-from bench_routing_servers import rows
+from bench_routing_servers import refusal, rows
 from bench_routing_workloads import Rounds
 
 END = {
@@ -76,6 +76,13 @@ async def test_a_failed_request_ends_its_conversation_alone_where_failures_are_c
     assert len(asked) == 3
     assert len({one.talk for one in answers}) == 1
     assert ["500: made up" in one for one in failed] == [True]
+
+
+def test_what_a_router_refused_is_told_and_other_errors_are_not_swallowed() -> None:
+    refused = RefusedError("it answered 500")
+    assert refusal(refused) is refused
+    assert refusal(ExceptionGroup("a", [ExceptionGroup("b", [refused])])) is refused
+    assert refusal(ExceptionGroup("a", [refused, KeyError("x")])) is None
 
 
 def test_the_table_holds_each_router_against_least_busy_in_the_same_round() -> None:
