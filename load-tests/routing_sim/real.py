@@ -19,7 +19,7 @@ from routing_sim.engine import Card
 
 Turn = Callable[[str, Sequence[Message], int], str]
 """Names the server of a turn."""
-SHORT_WORDS, LONG_WORDS, LONGEST_WORDS = 15, 150, 400
+SHORT_WORDS, LONG_WORDS, LONGEST_WORDS = 15, 120, 320
 DECODE_TOKENS = 32
 
 

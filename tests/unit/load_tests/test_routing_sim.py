@@ -167,8 +167,8 @@ def test_chats_are_answered_sooner_than_by_least_busy_and_read_less() -> None:
 
 
 def test_single_prompts_spread_evenly_and_by_speed() -> None:
-    assert outcome(PROMPTS, "corral").uneven < 0.15
-    assert outcome(replace(UNEVEN, prompt_each_s=3.2), "corral", 6, 600).uneven < 0.15
+    assert outcome(PROMPTS, "corral", seconds=600).uneven < 0.15
+    assert outcome(replace(UNEVEN, prompt_each_s=3.2), "corral", 6, 400).uneven < 0.15
 
 
 def test_a_lost_server_fails_no_request_that_can_be_tried_again() -> None:
