@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from corral.farm.host import Gpu
-from corral.farm.model import KvCache, Model, Objectives
+from corral.farm.model import KvCache, Model, Objectives, Serving
 from corral.models.sources import AnySource, HubSource, PackageSource
 
 MARGIN = 0.05
@@ -20,6 +20,9 @@ weights, which grows with the model's width."""
 
 ON_CPU = Objectives(ttft_p95_s=15)
 """What load tests hold a model to that a CPU serves."""
+
+PATIENT = Serving(queue_timeout_s=180)
+"""Of a chat model that a CPU serves: a crowd of fifty waits over a minute for two cores."""
 
 Fits = Callable[["Preset", Gpu], bool]
 """Whether a server of a preset fits a card."""
