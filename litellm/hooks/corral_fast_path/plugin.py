@@ -40,8 +40,11 @@ class FastPath(CustomLogger):  # type: ignore[misc]  # LiteLLM is not followed
 
 
 def install(app: Any) -> None:
-    """Put the endpoints before the routes of an application (Starlette's)."""
-    from corral_fast_path.endpoint import Endpoint  # only now: it needs the internals that were looked at
+    """Put the endpoints before the routes of an application (Starlette's), and have LiteLLM go shorter ways."""
+    from corral_fast_path import shortcuts  # only now: they need the internals that were looked at
+    from corral_fast_path.endpoint import Endpoint
+
+    shortcuts.install()
 
     for kind in KINDS:
         endpoint = Endpoint(kind, _past_us(app.router))
