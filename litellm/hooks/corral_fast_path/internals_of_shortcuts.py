@@ -27,6 +27,14 @@ OF_SHORTCUTS = (
     Internal("litellm.proxy.spend_tracking.savings", "extract_cache_creation_tokens", positional=1),
     Internal("litellm.proxy.spend_tracking.savings", "extract_cache_read_tokens", positional=1),
     Internal("litellm.proxy.db.spend_log_batching", "_row_payload_bytes", positional=1),
+    Internal("litellm.proxy.spend_tracking.spend_tracking_utils", "safe_dumps", positional=1),
+    Internal(
+        "litellm.litellm_core_utils.get_llm_provider_logic",
+        "get_llm_provider",
+        ("model", "custom_llm_provider", "api_base", "api_key", "litellm_params"),
+    ),
+    Internal("litellm", "get_llm_provider", ("model", "custom_llm_provider")),
+    Internal("litellm", "service_callback", None),
     Internal("litellm.proxy.common_utils.cache_pydantic_utils", "CacheCodec.deserialize", ("model_type",), 1),
     Internal("litellm.proxy.auth.route_checks", "RouteChecks.is_management_route", ("route",)),
     Internal(

@@ -17,6 +17,7 @@ from litellm.proxy._types import LitellmUserRoles, UserAPIKeyAuth, hash_token
 from starlette.requests import Request
 
 import litellm
+from corral_fast_path.copies import changeable, copy_of
 from corral_fast_path.kinds import Body, Kind
 
 FRESH_S = 5.0
@@ -71,7 +72,7 @@ class _Known(NamedTuple):
     expires: datetime | None
     entry: Mapping[str, Any]
     user: UserAPIKeyAuth
-    nested: tuple[str, ...]
+    fields: tuple[str, ...]
 
 
 _known: OrderedDict[Name, _Known] = OrderedDict()
@@ -107,9 +108,7 @@ def known(name: Name, request: Request) -> UserAPIKeyAuth | None:
     ):
         del _known[name]
         return None
-    user = found.user.model_copy()
-    for nested in found.nested:
-        setattr(user, nested, getattr(user, nested).copy())
+    user = copy_of(found.user, found.fields)
     user.spend = float(entry.get("spend") or 0.0)
     request.state.litellm_received_at = now
     request.state.parent_otel_span = request.state.budget_reservation = None
@@ -129,8 +128,8 @@ def remember(name: Name, user: UserAPIKeyAuth) -> None:
         return
     if any(getattr(user, owner) for owner in _OF_NOBODY) or not (user.metadata or {}).keys() <= _OUR_METADATA:
         return
-    nested = tuple(field for field, value in user.__dict__.items() if isinstance(value, list | dict | set))
-    _known[name] = _Known(monotonic() + FRESH_S, _time(user.expires), {**entry}, user.model_copy(), nested)
+    fields = changeable(user)
+    _known[name] = _Known(monotonic() + FRESH_S, _time(user.expires), {**entry}, copy_of(user, fields), fields)
     if len(_known) > MOST:
         _known.popitem(last=False)
 

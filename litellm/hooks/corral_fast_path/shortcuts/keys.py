@@ -11,6 +11,8 @@ from litellm.proxy._types import UserAPIKeyAuth
 from litellm.proxy.common_utils.cache_pydantic_utils import CacheCodec
 from pydantic import BaseModel
 
+from corral_fast_path.copies import changeable, copy_of
+
 MOST_KEYS = 1000
 _COUNTS = frozenset({"spend"})
 """What changes in an entry with each request."""
@@ -30,9 +32,7 @@ def _deserialize(cached: Any, model_type: Any) -> Any:
         if made is not None:
             _remember(token, cached, made)
         return made
-    copy = known[1].model_copy()
-    for name in known[2]:
-        setattr(copy, name, getattr(copy, name).copy())
+    copy = copy_of(known[1], known[2])
     copy.spend = float(cached.get("spend") or 0.0)
     return copy
 
@@ -44,12 +44,11 @@ def _is_same(entry: dict[str, Any], known: dict[str, Any]) -> bool:
 
 
 def _remember(token: str, entry: dict[str, Any], made: UserAPIKeyAuth) -> None:
-    values = made.__dict__
-    if any(isinstance(value, BaseModel) for value in values.values()):
+    if any(isinstance(value, BaseModel) for value in made.__dict__.values()):
         _known.pop(token, None)
         return
-    nested = tuple(name for name, value in values.items() if isinstance(value, list | dict | set))
-    _known[token] = ({**entry}, made.model_copy(), nested)
+    fields = changeable(made)
+    _known[token] = ({**entry}, copy_of(made, fields), fields)
     _known.move_to_end(token)
     if len(_known) > MOST_KEYS:
         _known.popitem(last=False)
