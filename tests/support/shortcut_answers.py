@@ -13,6 +13,7 @@ from litellm.proxy import proxy_server
 from litellm.proxy._types import UserAPIKeyAuth, hash_token
 from litellm.proxy.auth.route_checks import RouteChecks
 from litellm.proxy.common_utils.cache_pydantic_utils import CacheCodec
+from litellm.proxy.spend_tracking.savings import compute_savings_spend
 from starlette.requests import Request
 
 import litellm
@@ -48,7 +49,7 @@ def savings() -> list[tuple[object, object]]:
         for saved in (0, 7)
         for recorded in (None, 0.5)
     ]  # fmt: skip
-    return [(daily_spend.compute_savings_spend(**one), daily_spend._savings(**one)) for one in asked]
+    return [(compute_savings_spend(**one), daily_spend._savings(**one)) for one in asked]
 
 
 def row_sizes() -> list[tuple[object, object]]:

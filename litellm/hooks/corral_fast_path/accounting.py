@@ -14,7 +14,6 @@ import litellm
 from corral_fast_path.attempt import Attempts
 from corral_fast_path.logged_answer import logged_answer
 from corral_fast_path.tokens import Tokens
-from corral_fast_path.turns import turns
 from corral_fast_path.upstream import BrokenOffError, DepartedError
 
 
@@ -55,13 +54,10 @@ class Account:
         if not whole:
             await _record_streaming_client_disconnect_if_needed(None, self._request, client_disconnected=True)
         # The rest waits in LiteLLM's queue, as after its own calls: row, budgets, tpm, least-busy, metrics, traces.
-        GLOBAL_LOGGING_WORKER.ensure_initialized_and_enqueue(async_coroutine=self._tell(result))
-
-    async def _tell(self, result: Any) -> None:
-        ended = datetime.now()  # noqa: DTZ005  # as above
-        await turns.wait()
-        await self._log.dispatch_success_handlers(
-            result, cache_hit=False, start_time=None, end_time=ended, prefer_async_handlers=True
+        GLOBAL_LOGGING_WORKER.ensure_initialized_and_enqueue(
+            async_coroutine=self._log.dispatch_success_handlers(
+                result, cache_hit=False, start_time=None, end_time=None, prefer_async_handlers=True
+            )
         )
 
     async def broken_off(self, result: Any, failure: BrokenOffError) -> None:

@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from corral_fast_path import coverage, metrics
 from corral_fast_path.exchange import Exchange
 from corral_fast_path.kinds import Kind
-from corral_fast_path.turns import turns
 
 
 class Endpoint:
@@ -25,7 +24,6 @@ class Endpoint:
         """See the ASGI specification."""
         request = Request(scope, receive)
         body = await request.body()
-        await turns.wait()
         if reason := await self._why_not(request):
             metrics.count_stock(reason)
             await self._stock(scope, _replay(body, receive), send)
