@@ -69,13 +69,15 @@ async def relay(
 
 async def _forward(answer: Answer, stream: EventStream, send: Send, release: Callable[[], Awaitable[None]]) -> None:
     ended = False
-    async for data in answer.data():
+    data = answer.first
+    while data:
         whole = stream.take(data)
         if stream.ended and not ended:
             ended = True
             await release()
         if whole:
             await send({"type": "http.response.body", "body": whole, "more_body": True})
+        data = await answer.read()
     last = stream.rest()
     if stream.ended:
         await send({"type": "http.response.body", "body": last, "more_body": True})
