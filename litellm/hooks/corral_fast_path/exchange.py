@@ -79,7 +79,8 @@ class Exchange:
             await stock.go_on(reason, self._kind, self._processing, self._user, self._request, self._send)
             return None
         _raise_if_model_fully_blocked(router, data["model"], self._user.team_id)
-        attempts = Attempts(self._kind, body, log, router)
+        form = await self._request.form() if self._kind.is_form else None  # read long since
+        attempts = Attempts(self._kind, body, form, log, router)
         request = {**data, "original_function": attempts.run}
         router._update_kwargs_before_fallbacks(
             model=data["model"], kwargs=request, metadata_variable_name=self._kind.metadata
@@ -222,6 +223,8 @@ async def _authenticate(request: Request) -> Any:
 def _with_user(kind: Kind, body: Body, user: Any) -> dict[str, Any]:
     """Return the request as LiteLLM's own route hands it on, with the user's names in its metadata."""
     data = dict(body)
+    if kind.is_form:
+        data["file"] = (body["file"].filename,)  # its name, for the log; LiteLLM would read all of it
     if kind.metadata != "metadata":
         return data
     metadata = data["metadata"] = dict(data["metadata"]) if isinstance(data.get("metadata"), dict) else {}
