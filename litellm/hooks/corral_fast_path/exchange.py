@@ -25,6 +25,7 @@ from corral_fast_path.departure import Departure
 from corral_fast_path.events import EventStream
 from corral_fast_path.kinds import Body, Kind
 from corral_fast_path.relay import End, relay, send_whole
+from corral_fast_path.shortcut import past_middlewares
 from corral_fast_path.tokens import Tokens
 from corral_fast_path.upstream import Answer, BrokenOffError, ServerError
 
@@ -149,8 +150,9 @@ class Exchange:
             headers = await self._headers(answer, attempts.log, answer)
             headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
             encoded = _encoded(headers, answer.content_type)
+            middle = past_middlewares(self._request.scope, self._send)
             end, reason = await relay(
-                answer, stream, encoded, self._send, departure, account.release, self._kind.cut_off
+                answer, stream, encoded, self._send, middle, departure, account.release, self._kind.cut_off
             )
         finally:
             answer.close()

@@ -9,7 +9,7 @@ from litellm.integrations.custom_logger import CustomLogger
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from corral_fast_path import guard, metrics
+from corral_fast_path import guard, metrics, shortcut
 from corral_fast_path.kinds import KINDS
 
 SWITCH = "CORRAL_FAST_PATH"
@@ -40,9 +40,10 @@ class FastPath(CustomLogger):  # type: ignore[misc]  # LiteLLM is not followed
 
 
 def install(app: Any) -> None:
-    """Put the endpoints before the routes of an application (Starlette's)."""
+    """Put the endpoints before the routes of an application (Starlette's), and a shortcut before its middlewares."""
     from corral_fast_path.endpoint import Endpoint  # only now: it needs the internals that were looked at
 
+    shortcut.install(app)
     for kind in KINDS:
         endpoint = Endpoint(kind, _past_us(app.router))
         for path in (f"/v1{kind.path}", kind.path):

@@ -177,7 +177,9 @@ async def relayed(url: str, client: Client, during: Callable[[], Awaitable[None]
     departure = Departure(client.receive)
     stream = EventStream(end=(b"data: [DONE]",), hide_usage=True, keep=False)
     try:
-        passing = asyncio.create_task(relay(answer, stream, [], client.send, departure, client.release, CUT_OFF))
+        passing = asyncio.create_task(
+            relay(answer, stream, [], client.send, client.send, departure, client.release, CUT_OFF)
+        )
         if during is not None:
             await during()
         return await asyncio.wait_for(passing, 5)
