@@ -166,3 +166,52 @@ async def test_a_connection_is_read_no_faster_than_its_answer_is_taken() -> None
 async def test_what_cannot_be_sent(url: str, headers: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         await Pool().post(url, headers, b"", 1)
+
+
+class Pieces:
+    """A body in pieces, which counts what is taken of it."""
+
+    def __init__(self, size: int) -> None:
+        self.length = size
+        self.taken = 0
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        self.taken = 0
+        while self.taken < self.length:
+            self.taken += 1 << 16
+            yield bytes(1 << 16)
+
+
+async def test_a_body_in_pieces_goes_no_faster_than_the_server_reads_and_ends_when_it_has_answered() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.2)
+        writer.write(WHOLE.replace(b"200 OK", b"413 Content Too Large"))
+        await writer.drain()
+        await asyncio.sleep(0.2)
+
+    connections, body = Pool(), Pieces(64 << 20)
+    async with running(serve) as (server, url):
+        connection = await connections.post(url, {}, body, 5)
+        assert connection.answer.status == 413
+        assert body.taken < body.length
+        connections.give_back(connection)
+        assert not connection.is_reusable
+        assert server.connections == 1
+
+
+async def test_a_body_in_pieces_arrives_whole() -> None:
+    received = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        received = len(await request_of(reader))
+        writer.write(WHOLE)
+        await reader.read()
+
+    connections = Pool()
+    async with running(serve) as (_, url):
+        connection = await connections.post(url, {}, Pieces(4 << 20), 5)
+        connections.give_back(connection)
+        connections.close()
+    assert received > 4 << 20
