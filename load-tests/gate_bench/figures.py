@@ -97,11 +97,12 @@ def _load(way: Way, body: dict[str, object], connections: int, requests: int) ->
         seen = asyncio.run(ask(way.port, way.key, body, connections, requests))
     except ExceptionGroup as failed:
         raise SystemExit(f"a request failed, {body}: {failed.exceptions[0]}") from failed
-    _settle(way)
+    settle(way)
     return way.cpu_s() - before, seen
 
 
-def _settle(way: Way) -> None:
+def settle(way: Way) -> None:
+    """Wait until a gate that writes rows has written those of a load: they are part of its cost."""
     if not way.keeps_rows:
         return
     for _ in range(LONGEST_SETTLE_S // QUIET_S):
