@@ -14,7 +14,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 ALONE = ("e2e", "compose")
 
 # Folders whose files share servers that take long to start.
-SHARING = ("tests/integration/litellm/fast_path/",)
+SHARING = ("tests/integration/litellm/fast_path/", "tests/integration/litellm/two_workers/")
 
 # What a machine may lack without anything being wrong with it; a tool is not among these.
 ALLOWED_TO_SKIP = ("needs root",)

@@ -241,10 +241,9 @@ def _caching(farm: FarmFile) -> Iterator[Problem]:
     if "answers" in caching.model_fields_set and caching.answers and not caching.redis:
         yield Problem.at(("proxy", "caching", "answers"), "answers are kept in Redis only", "add redis: true")
     if "ttl_s" in caching.model_fields_set and not (caching.redis and caching.answers):
-        missing = "redis: true" if not caching.redis else "answers: true"
-        yield Problem.at(
-            ("proxy", "caching", "ttl_s"), "no answers are kept", f"add {missing}, or take it out"
-        )  # fmt: skip
+        missing = [f"{name}: true" for name in ("redis", "answers") if not getattr(caching, name)]
+        mend = f"set {' and '.join(missing)}, or take it out"
+        yield Problem.at(("proxy", "caching", "ttl_s"), "no answers are kept", mend)
 
 
 def _unknown(path: KeyPath, kind: str, name: str, known: Iterable[str], *, on_key: bool = False) -> Problem:

@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail who waits, unless this is how the answer ends."""
-        if exc is None:
+        if exc is None and self._failure is None:  # closed by the server
             self.answer.feed_end()
         lost = exc if isinstance(exc, OSError) else ConnectionResetError("the server closed the connection")
         self._fail(lost)

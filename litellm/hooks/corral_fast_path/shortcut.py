@@ -37,7 +37,7 @@ def install(app: Any) -> None:
 def past_middlewares(scope: Scope, send: Send) -> Send:
     """Return what sends the middle of a stream: `send` itself if a middleware is there that may want to see it."""
     middlewares: Sequence[Any] = scope["app"].user_middleware
-    if all(one.cls.__module__.startswith(_LOOK_AT_HEAD_AND_END) for one in middlewares):
-        short: Send = scope.get(_SEND, send)
+    if _SEND in scope and all(one.cls.__module__.startswith(_LOOK_AT_HEAD_AND_END) for one in middlewares):
+        short: Send = scope[_SEND]
         return short
     return send

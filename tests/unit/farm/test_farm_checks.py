@@ -238,7 +238,7 @@ def test_what_is_in_order_is_taken() -> None:
         (
             changed("  host: gate\n", "  host: gate\n  caching: {redis: true, answers: false, ttl_s: 60}\n"),
             "60}",
-            "proxy.caching.ttl_s: no answers are kept; add answers: true, or take it out",
+            "proxy.caching.ttl_s: no answers are kept; set answers: true, or take it out",
         ),
         # Servers of two models under one name
         (
