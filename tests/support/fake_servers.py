@@ -225,7 +225,8 @@ async def good(servers: FakeServers, request: web.Request, body: dict[str, Any])
         results = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": -3.5}]
         return web.json_response({"object": "list", "model": "m", "results": results, "usage": EMBEDDING_USAGE})
     if path == "audio/transcriptions":
-        return web.json_response({"type": "transcript.text.done", "text": "a wörd", "usage": TRANSCRIPT_USAGE})
+        usage = {} if body.get("prompt") == ["no usage"] else {"usage": TRANSCRIPT_USAGE}
+        return web.json_response({"type": "transcript.text.done", "text": "a wörd", **usage})
     if path == "messages":
         return await _messages(servers, request, body)
     if path == "responses":

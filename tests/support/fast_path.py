@@ -22,6 +22,7 @@ def models(servers: FakeServers) -> dict[str, list[tuple[str, str]]]:
         "embed": [("embed-1", "good")],
         "rank": [("rank-1", "good")],
         "ears": [("ears-1", "good")],
+        "elsewhere": [("elsewhere-1", "another")],
         **{name: [(f"{name}-bad", where), (f"{name}-good", "good")] for name, where in failing.items()},
         **{f"only-{name}": [(f"only-{name}", name)] for name in alone},
         "falls-back": [("falls-back", "fails_500")],

@@ -1,6 +1,8 @@
 """A gate of two workers under test."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -25,6 +27,15 @@ class TwoWorkers:
     database: Postgres
     redis: Redis | None
     fast: bool
+
+    def each(self) -> dict[int, bool]:
+        """Return the workers that answer now, by pid, and whether each has the fast path."""
+
+        def state(_: int) -> dict[str, Any]:
+            return dict(httpx.get(f"{self.gate.url}/test/state", trust_env=False, timeout=30).json())
+
+        with ThreadPoolExecutor(16) as threads:  # at once: one after the other would go to the same
+            return {one["pid"]: one["fast_path"] for one in threads.map(state, range(16))}
 
     def wait_idle(self, timeout_s: float = 15) -> None:
         """Wait until no server counts as busy, where that is counted by both together."""

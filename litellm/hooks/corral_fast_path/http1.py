@@ -51,7 +51,7 @@ class AnswerParser:
             NotHttpError: it cannot be understood.
         """
         if self.ended:
-            self.keeps_alive = False  # it says more than it was asked for
+            self.keeps_alive = self.keeps_alive and not data  # it says more than it was asked for
             return b""
         return self._take(data)
 

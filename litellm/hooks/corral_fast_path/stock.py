@@ -34,6 +34,9 @@ async def go_on(reason: str, kind: Kind, processing: Any, user: Any, request: Re
         ProxyException: LiteLLM's, if it fails.
     """
     metrics.count_stock(reason)
+    if kind.is_form:
+        file = (await request.form())[kind.prompt]
+        processing.data[kind.prompt] = (file.filename, await file.read())
     headers = Response()
     try:
         result = await processing.base_process_llm_request(

@@ -42,6 +42,8 @@ def gate(
     for one in config["model_list"]:
         if one["model_name"] == "timeout":
             one["litellm_params"] |= {"timeout": 0.5, "stream_timeout": 0.5}
+        if one["model_name"] == "elsewhere":
+            one["litellm_params"]["organization"] = "not-of-the-farm"
     config["litellm_settings"]["callbacks"] += ["prometheus", "gate_probe.probe", "corral_fast_path.fast_path"]
     folder = tmp_path_factory.mktemp(f"gate-{request.param}")
     switch = "on" if request.param == "relayed" else "off"

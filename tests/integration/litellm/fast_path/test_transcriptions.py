@@ -49,6 +49,17 @@ def test_a_row_for_each(gate: Gate, servers: FakeServers, alias: str) -> None:
     assert servers.authorization[-1] == "Bearer key-of-the-servers"
 
 
+@pytest.mark.parametrize("owner", ["nobody", "key"])
+def test_a_model_that_is_not_of_the_farm(gate: Gate, servers: FakeServers, owner: str) -> None:
+    """Known by its name, or only when the key's alias for a model of the farm has been looked up."""
+    aliases = {"ears": "elsewhere"} if owner == "key" else {}
+    key = gate.new_key(models=["ears", "elsewhere"], aliases=aliases)
+    answer = transcribe(gate, key, model="ears" if aliases else "elsewhere", prompt="no usage")
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["text"], answer.headers["x-litellm-model-id"]) == ("a wörd", "elsewhere-1")
+    assert servers.bodies[-1]["file"][0]["content"] == SOUND
+
+
 def test_who_may_ask(gate: Gate) -> None:
     assert gate.client.post(PATH, files={"file": SOUND}, data={"model": "ears"}).status_code == 401
     assert transcribe(gate, "sk-nobody").status_code == 401

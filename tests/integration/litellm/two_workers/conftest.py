@@ -11,10 +11,11 @@ from contextlib import nullcontext
 import pytest
 
 from support.fake_servers import FakeServers
-from support.gate import ROWS_AT_ONCE, config_for, running_gate
+from support.gate import READY_TIMEOUT_S, ROWS_AT_ONCE, config_for, running_gate
 from support.postgres import running_postgres
 from support.redis_server import running_redis
 from support.two_workers import TwoWorkers
+from support.waiting import wait_until
 
 ALL = ("fast with Redis", "stock with Redis", "fast alone", "stock alone")
 WHICH = ALL if os.environ.get("TWO_WORKERS") == "all" else ALL[:1]
@@ -53,4 +54,6 @@ def workers(
             config["general_settings"]["coordination_redis"] = where
             environment |= redis.environment
         with running_gate(folder / "gate", database, config, environment) as gate:
-            yield TwoWorkers(gate, database, redis, fast)
+            both = TwoWorkers(gate, database, redis, fast)
+            wait_until(lambda: len(both.each()) == 2, READY_TIMEOUT_S, "both workers to answer", 0.3)
+            yield both
