@@ -98,7 +98,7 @@ faults: ## break a gpu-server in every way known, at full length; writes docs/fa
 test-mixture: ## send 10,000 requests through the gate, clients leaving at random; every row is checked
 	@scripts/bootstrap.sh test
 	@.venv/bin/litellm-embedded install
-	@MIXTURE_REQUESTS=10000 .venv/bin/pytest tests/integration/litellm/test_fast_path_mixture.py $(ARGS)
+	@MIXTURE_REQUESTS=10000 .venv/bin/pytest tests/integration/litellm/two_workers/test_mixture.py $(ARGS)
 
 fuzz: ## throw random bodies and answers at the parsers for about five minutes
 	@scripts/bootstrap.sh test

@@ -13,16 +13,20 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 # Kinds of which two at a time would be in each other's way: their farms want the default ports.
 ALONE = ("e2e", "compose")
 
+# Folders whose files share servers that take long to start.
+SHARING = ("tests/integration/litellm/fast_path/", "tests/integration/litellm/two_workers/")
+
 # What a machine may lack without anything being wrong with it; a tool is not among these.
 ALLOWED_TO_SKIP = ("needs root",)
 
 
 class ByFile(LoadScopeScheduling):
-    """Keeps together the tests of a file, which share servers, and all that start a whole farm."""
+    """Keeps together the tests of a file or folder, which share servers, and all that start a whole farm."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, _ = nodeid.partition("::")
-        return next((kind for kind in ALONE if file.startswith(f"tests/{kind}/")), file)
+        together = (*(f"tests/{kind}/" for kind in ALONE), *SHARING)
+        return next((folder for folder in together if file.startswith(folder)), file)
 
 
 @pytest.hookimpl(optionalhook=True)  # xdist's

@@ -222,8 +222,9 @@ def _proxy(farm: FarmFile) -> Iterator[Problem]:
     if farm.proxy.workers > 1 and not farm.proxy.caching.redis:
         yield Problem.at(
             ("proxy", "workers"), "several workers count limits and load each for itself without Redis",
-            "add caching: {redis: true}, or have one worker",
+            "add caching: {redis: true, answers: false}, or have one worker",
         )  # fmt: skip
+    yield from _caching(farm)
     on_processes = farm.gate_host in farm.hosts and farm.hosts[farm.gate_host].runtime == "processes"
     if on_processes and farm.proxy.caching.redis:
         yield Problem.at(("proxy", "caching", "redis"), "Redis comes with compose hosts only", "take it out")
@@ -232,6 +233,17 @@ def _proxy(farm: FarmFile) -> Iterator[Problem]:
             ("proxy", "listen"), "the one-machine farm listens on the loopback only",
             "leave it 127.0.0.1, and put a reverse proxy with TLS before it",
         )  # fmt: skip
+
+
+def _caching(farm: FarmFile) -> Iterator[Problem]:
+    """Find settings of answers that nothing keeps."""
+    caching = farm.proxy.caching
+    if "answers" in caching.model_fields_set and caching.answers and not caching.redis:
+        yield Problem.at(("proxy", "caching", "answers"), "answers are kept in Redis only", "add redis: true")
+    if "ttl_s" in caching.model_fields_set and not (caching.redis and caching.answers):
+        missing = [f"{name}: true" for name in ("redis", "answers") if not getattr(caching, name)]
+        mend = f"set {' and '.join(missing)}, or take it out"
+        yield Problem.at(("proxy", "caching", "ttl_s"), "no answers are kept", mend)
 
 
 def _unknown(path: KeyPath, kind: str, name: str, known: Iterable[str], *, on_key: bool = False) -> Problem:

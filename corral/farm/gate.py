@@ -20,9 +20,15 @@ class Routing(Part):
 
 
 class Caching(Part):
-    """Whole answers kept in Redis; asks the same twice, computed once."""
+    """What the gate keeps in Redis: counters that its workers share, and whole answers to what is asked twice."""
 
-    redis: bool = Field(default=False, description="Keep answers, and counters of several workers, in Redis.")
+    redis: bool = Field(
+        default=False, description="Keep counters of limits, budgets and load of several workers in Redis."
+    )
+    answers: bool = Field(
+        default=True,
+        description="With redis: keep whole answers too; then all requests go LiteLLM's own way.",
+    )
     ttl_s: int = Field(default=600, ge=1, description="How long an answer is kept.")
 
 

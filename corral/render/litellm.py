@@ -11,6 +11,8 @@ What LiteLLM 1.106.2 does with it, found in its source and by trying (tests/inte
 - Pre-call checks count each prompt's tokens, with another tokenizer than the model's, where `max_input_tokens` is
   given; so that is left out. It would also make every change of a context a change of the gate, which must restart.
 - A deployment with `rpm` or `tpm` gets a limit of parallel requests derived from them, unless told one.
+- Redis is named up to three times: `router_settings` for the router's counts and cooldowns, `coordination_redis` for
+  limits and budgets of keys, `cache_params` for answers. Limits alone need no cache of answers.
 - `global_max_parallel_requests` is read by the older limiter only (LEGACY_MULTI_INSTANCE_RATE_LIMITING=true), which
   counts per worker; by itself it does nothing.
 """
@@ -137,6 +139,10 @@ def from_environment(name: str) -> str:
     return f"os.environ/{name}"
 
 
+_REDIS: Mapping[str, str] = {name: from_environment(f"REDIS_{name.upper()}") for name in ("host", "port", "password")}
+"""Where Redis is, as each of LiteLLM's settings that name one wants it."""
+
+
 def url_of(server: Server) -> str:
     """Return where the other hosts reach a server, without a path."""
     address = server.host.address
@@ -214,9 +220,7 @@ def _router(farm: FarmFile, *, limited: bool) -> RouterSettings:
     if fallbacks := list(_fallbacks(farm)):
         settings["fallbacks"] = fallbacks
     if farm.proxy.caching.redis:
-        settings["redis_host"] = from_environment("REDIS_HOST")
-        settings["redis_port"] = from_environment("REDIS_PORT")
-        settings["redis_password"] = from_environment("REDIS_PASSWORD")
+        settings["redis_host"], settings["redis_port"], settings["redis_password"] = _REDIS.values()
     return settings
 
 
@@ -245,15 +249,10 @@ def _settings(farm: FarmFile) -> dict[str, Any]:
     }
     if farm.monitoring:
         settings |= gate_metrics.SETTINGS
-    if farm.proxy.caching.redis:
+    caching = farm.proxy.caching
+    if caching.redis and caching.answers:
         settings["cache"] = True
-        settings["cache_params"] = {
-            "type": "redis",
-            "host": from_environment("REDIS_HOST"),
-            "port": from_environment("REDIS_PORT"),
-            "password": from_environment("REDIS_PASSWORD"),
-            "ttl": farm.proxy.caching.ttl_s,
-        }
+        settings["cache_params"] = {"type": "redis", **_REDIS, "ttl": caching.ttl_s}
     return settings
 
 
@@ -265,6 +264,8 @@ def _general(farm: FarmFile) -> dict[str, Any]:
         "background_health_checks": False,  # they are real completions: GPU time, and prompts evicted from caches
         "proxy_batch_write_at": 5,  # s between writes of spend
     }
+    if farm.proxy.caching.redis:
+        settings["coordination_redis"] = dict(_REDIS)
     if farm.proxy.parallel_requests is not None:
         settings["global_max_parallel_requests"] = farm.proxy.parallel_requests
     return settings

@@ -4,6 +4,7 @@ Ways that are not installed here are left out, and said. Rounds go to all ways i
 `bench-results/gate.json` and, with `--plot`, a picture.
 
     make bench-gate                                     about 10 minutes
+    make bench-gate ARGS=--real                         the same chats through each gate to real servers
     make bench-gate ARGS="--only direct --only 'LiteLLM tuned' --rounds 1"
 """
 
@@ -22,6 +23,7 @@ import typer
 from bench_gpu_server import ready
 from rich.console import Console
 
+from gate_bench import real
 from gate_bench.figures import Measured, Rounds
 from gate_bench.report import DIRECT, markdown, plot
 from gate_bench.ways import Way, all_ways
@@ -52,8 +54,19 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="Titles of ways; the direct one is always among them.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="An SVG to draw.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the JSON.")] = CHECKOUT / "bench-results",
+    on_real: Annotated[
+        bool, typer.Option("--real", help="Two real llama-servers in place of the fake; no other option than --rounds.")
+    ] = False,
 ) -> None:
     """Measure what each way from a client to a llama-server costs."""
+    out.mkdir(exist_ok=True)
+    if on_real:
+        if only or picture or scale != 1.0:
+            raise typer.BadParameter("--real goes with --rounds and --out alone")
+        found = real.measured(rounds, said.print)
+        print(real.markdown(found))
+        (out / "gate-real.json").write_text(json.dumps({title: dict(one.rounds) for title, one in found.items()}))
+        return
     measured: dict[str, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="gate-bench-") as name, ExitStack() as stack:
         folder, ways = Path(name), dict[str, Way]()
@@ -76,7 +89,6 @@ def main(
                 said.print(f"round {number + 1} of {rounds}: {title}")
                 Rounds(scale).measure(ways[title], measured[title])
     print(markdown(measured))
-    out.mkdir(exist_ok=True)
     result = {"cores": os.cpu_count(), "rounds": rounds, "scale": scale}
     ways_data = {title: dict(one.rounds) for title, one in measured.items()}
     (out / "gate.json").write_text(json.dumps({**result, "ways": ways_data}, indent=1))

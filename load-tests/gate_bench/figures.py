@@ -16,6 +16,9 @@ QUIET_S, LONGEST_SETTLE_S = 2, 30
 RATE = 50
 """Tokens a second of a paced stream."""
 PACED_STREAMS = (1, 8, 32, 128)
+COSTED_STREAMS = 32
+"""Of which the CPU of a paced token is taken: enough for a gate to have something to do, few enough for all to keep up.
+Their streams are longer, for the CPU of the requests around them, which is taken off, is not the same each time."""
 STREAMS_AT_FULL_SPEED = 8
 
 
@@ -33,6 +36,11 @@ class Measured:
         """Return the median of the rounds; None if it was not measured."""
         return statistics.median(self.rounds[name]) if self.rounds.get(name) else None
 
+    def spread(self, name: str) -> tuple[float, float] | None:
+        """Return the least and the most of the rounds; None if there were not two."""
+        values = self.rounds.get(name, [])
+        return (min(values), max(values)) if len(values) > 1 else None
+
 
 class Rounds:
     """Sends the loads. `scale` makes a round shorter or longer."""
@@ -41,6 +49,7 @@ class Rounds:
         self._requests = max(5, int(60 * scale))
         self._tokens = max(100, int(2000 * scale))
         self._paced_tokens = max(20, int(100 * scale))
+        self._costed_tokens = max(100, int(500 * scale))
 
     def warm(self, ways: Iterable[Way]) -> None:
         """Send a few requests each way, which are not counted."""
@@ -69,10 +78,11 @@ class Rounds:
         into.add("token_cpu_us", max(0.0, many - few) / tokens * 1e6)
         into.add("tokens_per_s", tokens / seen.wall)
         for streams in PACED_STREAMS:
-            few, _ = _load(way, one, streams, 1)
-            paced = {"stream": True, "max_tokens": self._paced_tokens, "seed": RATE}
-            many, seen = _load(way, paced, streams, 1)
-            into.add(f"paced_token_cpu_us.{streams}", max(0.0, many - few) / (streams * self._paced_tokens) * 1e6)
+            length = self._costed_tokens if streams == COSTED_STREAMS else self._paced_tokens
+            many, seen = _load(way, {"stream": True, "max_tokens": length, "seed": RATE}, streams, 1)
+            if streams == COSTED_STREAMS:
+                few = statistics.mean(_load(way, one, streams, 1)[0] for _ in range(3))
+                into.add("paced_token_cpu_us", max(0.0, many - few) / (streams * length) * 1e6)
             into.add(f"first_p50_ms.{streams}", _quantile(seen.first, 0.5) * 1e3)
             into.add(f"first_p99_ms.{streams}", _quantile(seen.first, 0.99) * 1e3)
             into.add(f"delay_p50_ms.{streams}", _quantile(seen.delays, 0.5) * 1e3)
@@ -87,11 +97,12 @@ def _load(way: Way, body: dict[str, object], connections: int, requests: int) ->
         seen = asyncio.run(ask(way.port, way.key, body, connections, requests))
     except ExceptionGroup as failed:
         raise SystemExit(f"a request failed, {body}: {failed.exceptions[0]}") from failed
-    _settle(way)
+    settle(way)
     return way.cpu_s() - before, seen
 
 
-def _settle(way: Way) -> None:
+def settle(way: Way) -> None:
+    """Wait until a gate that writes rows has written those of a load: they are part of its cost."""
     if not way.keeps_rows:
         return
     for _ in range(LONGEST_SETTLE_S // QUIET_S):

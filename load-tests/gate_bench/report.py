@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from gate_bench.figures import PACED_STREAMS, Measured
+from gate_bench.figures import COSTED_STREAMS, PACED_STREAMS, RATE, Measured
 
 DIRECT, INSTALLED, TUNED = "direct", "LiteLLM as installed", "LiteLLM tuned"
-MOST = PACED_STREAMS[-1]
 COSTS = {
     "CPU a request (ms)": "request_cpu_ms",
     "CPU a token, full speed (us)": "token_cpu_us",
-    f"CPU a token, {PACED_STREAMS[2]} x 50/s (us)": f"paced_token_cpu_us.{PACED_STREAMS[2]}",
+    f"CPU a token, {COSTED_STREAMS} x {RATE}/s (us)": "paced_token_cpu_us",
     "requests a second": "requests_per_s",
     "tokens a second": "tokens_per_s",
     "memory (MiB)": "memory_mib",
@@ -22,8 +21,8 @@ ADDED = {
 
 
 def markdown(measured: Mapping[str, Measured]) -> str:
-    """Return the tables: what each way costs, what it adds to the direct way, how late tokens come."""
-    return "\n".join((_costs(measured), "", _added(measured), "", _delays(measured)))
+    """Return the tables: costs and how far the rounds differ, what is added to the direct way, how late tokens come."""
+    return "\n\n".join((_costs(measured), _spreads(measured), _added(measured), _delays(measured)))
 
 
 def _costs(measured: Mapping[str, Measured]) -> str:
@@ -36,11 +35,27 @@ def _costs(measured: Mapping[str, Measured]) -> str:
     return "\n".join(rows)
 
 
+def _spreads(measured: Mapping[str, Measured]) -> str:
+    rows = [_row("least to most of the rounds", *COSTS), _row(*["---"] * (len(COSTS) + 1))]
+    for title, one in measured.items():
+        if title != DIRECT:
+            rows.append(_row(title, *(_span(one.spread(name)) for name in COSTS.values())))
+    return "\n".join(rows)
+
+
+def _span(spread: tuple[float, float] | None) -> str:
+    return "" if spread is None else " to ".join(_shown(value) for value in spread)
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.2f}" if value < 10 else f"{value:,.0f}"
+
+
 def _with_shares(title: str, one: Measured, name: str, measured: Mapping[str, Measured]) -> str:
     value = one.median(name)
     if value is None:
         return ""
-    shown = f"{value:,.2f}" if value < 10 else f"{value:,.0f}"
+    shown = _shown(value)
     if title == INSTALLED:
         return shown
     shares = [

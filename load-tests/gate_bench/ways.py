@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -61,16 +61,23 @@ Opened = AbstractContextManager[Way | None]
 
 def all_ways(folder: Path, fake_port: int, database: Callable[[], Postgres]) -> dict[str, Callable[[], Opened]]:
     """Return what opens each way, by its title; opening gives None where the program is not here."""
-    gate = partial(litellm, folder, fake_port, database)
-    hooks = [*CALLBACKS, "corral_fast_path.fast_path"]
+    gate = partial(litellm, folder, [fake_port, fake_port], database)
     return {
         "direct": partial(direct, fake_port),
         "nginx": partial(nginx, folder, fake_port),
         "smg (Rust)": partial(smg, folder, fake_port),
         "gpu-server": partial(gpu_server, folder),
         "LiteLLM as installed": partial(gate, "installed", "openai", [], without=NOT_INSTALLED),
-        "LiteLLM tuned": partial(gate, "tuned", "hosted_vllm", hooks, fast="off"),
-        "Corral's gate": partial(gate, "fast", "hosted_vllm", [*HOOKS, ROUTING_HOOK]),
+        **{title: partial(gate, **arguments) for title, arguments in tuned_and_ours().items()},
+    }
+
+
+def tuned_and_ours() -> dict[str, dict[str, Any]]:
+    """Return what `litellm` is to be given for the gate as it is rendered, without its fast path and with it."""
+    hooks = [*CALLBACKS, "corral_fast_path.fast_path"]
+    return {
+        "LiteLLM tuned": {"name": "tuned", "provider": "hosted_vllm", "callbacks": hooks, "fast": "off"},
+        "Corral's gate": {"name": "fast", "provider": "hosted_vllm", "callbacks": [*HOOKS, ROUTING_HOOK]},
     }
 
 
@@ -140,11 +147,12 @@ def gpu_server(folder: Path) -> Iterator[Way]:
 
 @contextmanager
 def litellm(
-    folder: Path, fake_port: int, database: Callable[[], Postgres], name: str, provider: str, callbacks: list[str], *,
-    fast: str = "on", without: tuple[str, ...] = (),
+    folder: Path, ports: Sequence[int], database: Callable[[], Postgres], name: str, provider: str,
+    callbacks: list[str], *, fast: str = "on", without: tuple[str, ...] = (), server_key: str = "key-of-the-servers",
 ) -> Iterator[Way]:  # fmt: skip
-    """LiteLLM with keys in PostgreSQL and two servers, which are the fake twice."""
-    servers = [deployment("chat", f"chat-{number}", f"http://127.0.0.1:{fake_port}/v1") for number in (1, 2)]
+    """LiteLLM with keys in PostgreSQL, before servers at these ports; the fake's may be given twice."""
+    addresses = [f"http://127.0.0.1:{port}/v1" for port in ports]
+    servers = [deployment("chat", f"chat-{number}", address) for number, address in enumerate(addresses, 1)]
     for server in servers:
         server["litellm_params"]["model"] = f"{provider}/chat"
     config: dict[str, Any] = {
@@ -156,7 +164,7 @@ def litellm(
             "database_connection_pool_limit": 10, "proxy_batch_write_at": 1,
         },
     }  # fmt: skip
-    environment: Mapping[str, str] = {"CORRAL_FAST_PATH": fast}
+    environment: Mapping[str, str] = {"CORRAL_FAST_PATH": fast, "GPU_SERVER_KEY": server_key}
     if without:
         environment = {**environment, "PYTHONPATH": str(_hiding(folder / "not-installed", without))}
     with running_gate(folder / name, database(), config, environment) as gate:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 WORDS = 5
 PROMPT_TOKENS = 11
@@ -19,6 +19,13 @@ USAGE = {
     "completion_tokens": WORDS,
     "total_tokens": PROMPT_TOKENS + WORDS,
     "prompt_tokens_details": {"cached_tokens": 3},
+}
+TRANSCRIPT_USAGE = {
+    "type": "tokens",
+    "input_tokens": PROMPT_TOKENS,
+    "output_tokens": WORDS,
+    "total_tokens": PROMPT_TOKENS + WORDS,
+    "input_tokens_details": {"cached_tokens": 3},
 }
 EMBEDDING_USAGE = {"prompt_tokens": 7, "total_tokens": 7}
 Handler = Callable[["FakeServers", web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
@@ -76,12 +83,23 @@ class FakeServers:
         self.asked[name] += 1
         self.open[name] += 1
         try:
-            body = await request.json()
+            body = await (_form(request) if request.content_type == "multipart/form-data" else request.json())
             self.bodies.append(body)
             self.authorization.append(request.headers.get("Authorization"))
             return await HANDLERS[name](self, request, body)
         finally:
             self.open[name] -= 1
+
+
+async def _form(request: web.Request) -> dict[str, Any]:
+    """The fields of a form, all of each; of a file its name and what it holds."""
+    fields: dict[str, list[Any]] = {}
+    async for part in await request.multipart():
+        assert isinstance(part, BodyPartReader)
+        content = await part.read()
+        held = {"filename": part.filename, "type": part.headers.get("Content-Type"), "content": bytes(content)}
+        fields.setdefault(str(part.name), []).append(held if part.filename else content.decode())
+    return fields
 
 
 def chunk(name: str, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
@@ -206,6 +224,9 @@ async def good(servers: FakeServers, request: web.Request, body: dict[str, Any])
     if path == "rerank":
         results = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": -3.5}]
         return web.json_response({"object": "list", "model": "m", "results": results, "usage": EMBEDDING_USAGE})
+    if path == "audio/transcriptions":
+        usage = {} if body.get("prompt") == ["no usage"] else {"usage": TRANSCRIPT_USAGE}
+        return web.json_response({"type": "transcript.text.done", "text": "a wörd", **usage})
     if path == "messages":
         return await _messages(servers, request, body)
     if path == "responses":

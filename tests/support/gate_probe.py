@@ -1,6 +1,7 @@
 """A callback for a gate under test: shows what LiteLLM counts and logs, at `/test/state` and `/test/events`."""
 
 import asyncio
+import os
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
@@ -63,6 +64,10 @@ async def state(request: Request) -> JSONResponse:
     limits = proxy_server.proxy_logging_obj.internal_usage_cache.dual_cache.in_memory_cache.cache_dict
     return JSONResponse(
         {
+            "pid": os.getpid(),
+            "fast_path": any(
+                type(route).__module__.startswith("corral_fast_path") for route in proxy_server.app.routes
+            ),
             "busy": {key: value for key, value in memory.items() if "_request_count:" in key and value},
             "parallel": {key: str(value) for key, value in limits.items() if "max_parallel" in key and value},
             "resting": await router._async_get_cooldown_deployments()

@@ -86,6 +86,8 @@ def farm_files(draw: st.DrawFn) -> dict[str, Any]:
         models[name].pop("aliases", None)
     proxy: dict[str, Any] = {"host": draw(st.sampled_from(sorted(hosts))), "port": 4000}
     proxy["caching"] = {"redis": draw(st.booleans())}
+    if proxy["caching"]["redis"]:
+        proxy["caching"]["answers"] = draw(st.booleans())
     proxy["fallbacks"] = draw(_fallbacks([*models, *providers]))
     data = {"hosts": hosts, "models": models, "servers": servers, "proxy": proxy, "providers": providers}
     if draw(st.booleans()):

@@ -16,8 +16,10 @@ from litellm.litellm_core_utils.core_helpers import (
     unbind_budget_reservation_from_callbacks,
 )
 from litellm.litellm_core_utils.llm_response_utils.get_headers import get_response_headers
+from starlette.datastructures import FormData
 
 from corral_fast_path import coverage, upstream
+from corral_fast_path.form import Form
 from corral_fast_path.kinds import Body, Kind
 from corral_fast_path.upstream import Answer
 from corral_headers import for_server
@@ -37,9 +39,10 @@ class Attempts:
         slot: what to close when the answer is through: the server's place among its parallel requests.
     """
 
-    def __init__(self, kind: Kind, sent: Body, log: Any, router: Any) -> None:
+    def __init__(self, kind: Kind, sent: Body, form: FormData | None, log: Any, router: Any) -> None:
         self.kind = kind
         self.sent = sent
+        self._form = form
         self.log = log
         self.answer: Answer | None = None
         self.deployment: Mapping[str, Any] = {}
@@ -107,10 +110,11 @@ class Attempts:
                     additional_args={"api_base": parameters["api_base"]},
                 )
                 called = True
+                body = self._body(request, model)
                 answer = await upstream.ask(
                     url,
-                    self._body(request, model),
-                    self._headers(parameters, request),
+                    body,
+                    self._headers(parameters, request, body),
                     may_stream=bool(self.kind.end),
                     timeout_s=request.get("timeout"),
                 )
@@ -161,7 +165,9 @@ class Attempts:
             log.model_call_details.pop(done, None)  # of the attempt before; else the second failure counts nowhere
         bind_budget_reservation_to_callbacks(log.litellm_params)
 
-    def _body(self, request: Body, model: str) -> bytes:
+    def _body(self, request: Body, model: str) -> bytes | Form:
+        if self._form is not None:
+            return Form(self._form.multi_items(), model)
         body = {
             key: request.get(key, value) for key, value in self.sent.items() if key not in coverage.FOR_LITELLM
         }  # as LiteLLM's hooks have left it
@@ -170,8 +176,8 @@ class Attempts:
             body["stream_options"] = {**(self.sent.get("stream_options") or {}), "include_usage": True}
         return orjson.dumps(body)
 
-    def _headers(self, parameters: Mapping[str, Any], request: Body) -> dict[str, str]:
-        headers = {"Content-Type": "application/json"}
+    def _headers(self, parameters: Mapping[str, Any], request: Body, body: bytes | Form) -> dict[str, str]:
+        headers = {"Content-Type": body.content_type if isinstance(body, Form) else "application/json"}
         headers |= for_server(request.get("litellm_call_id"), request.get(self.kind.metadata) or {})
         if parameters.get("api_key"):
             headers["Authorization"] = f"Bearer {parameters['api_key']}"

@@ -3,14 +3,22 @@
 Each stands before LiteLLM's own route of the same path, behind its middlewares and before its exception handlers.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
 from litellm.proxy import proxy_server
+from litellm.proxy._types import ProxyException
 from litellm.proxy.common_utils.http_parsing_utils import read_request_body
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from corral_fast_path import coverage, metrics
 from corral_fast_path.exchange import Exchange
+from corral_fast_path.form import MOST_OF_A_FORM, Form
 from corral_fast_path.kinds import Kind
+
+TOO_LARGE = f"has more than {MOST_OF_A_FORM >> 20} MiB, which is the most that this gate takes"
 
 
 class Endpoint:
@@ -22,14 +30,44 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
+        if self._kind.is_form:
+            await self._answer_form(scope, receive, send)
+            return
         request = Request(scope, receive)
         body = await request.body()
         if reason := await self._why_not(request):
             metrics.count_stock(reason)
-            await self._stock(scope, _replay(body, receive), send)
+            await self._stock(scope, _replay(_whole(body), receive), send)
             return
         metrics.count_fast()
         await Exchange(self._kind, request, send).run()
+
+    async def _answer_form(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that is a form, which is never in memory as a whole.
+
+        Raises:
+            ProxyException: LiteLLM's, if it is too large or malformed.
+        """
+        headers = Headers(scope=scope)
+        if headers.get("content-length", "").isdecimal() and int(headers["content-length"]) > MOST_OF_A_FORM:
+            raise ProxyException(message=f"the form {TOO_LARGE}", type="invalid_request_error", param=None, code=413)
+        if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            metrics.count_stock("body")
+            await self._stock(scope, receive, send)  # unread: it says what is wrong
+            return
+        async with AsyncExitStack() as stack:
+            request = Request(scope, _limited(receive))
+            stack.push_async_callback(request.close)  # the files
+            fields = await read_request_body(request=request)
+            if reason := coverage.why_not(self._kind, fields, proxy_server.llm_router):
+                metrics.count_stock(reason)
+                form = Form((await request.form()).multi_items())
+                others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+                scope["headers"] = [*others, (b"content-type", form.content_type.encode())]
+                await self._stock(scope, _replay(form.pieces(), receive), send)
+                return
+            metrics.count_fast()
+            await Exchange(self._kind, request, send).run()
 
     async def _why_not(self, request: Request) -> str | None:
         try:  # LiteLLM's parser leaves what it made of the body in the scope: its own route does not parse again
@@ -39,10 +77,35 @@ class Endpoint:
         return coverage.why_not(self._kind, body, proxy_server.llm_router)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def _limited(receive: Receive) -> Receive:
+    """Return what refuses a form when more of it has come than is taken in."""
+    taken = 0
+
+    async def limited() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MOST_OF_A_FORM:
+            raise ValueError(f"it {TOO_LARGE}")
+        return message
+
+    return limited
+
+
+async def _whole(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def _replay(pieces: AsyncIterator[bytes], receive: Receive) -> Receive:
+    """Return what gives a body that has been read once more, and then what comes after it."""
+    ended = False
 
     async def again() -> Message:
-        return pending.pop() if pending else await receive()
+        nonlocal ended
+        if ended:
+            return await receive()
+        piece = await anext(pieces, None)
+        ended = piece is None
+        return {"type": "http.request", "body": piece or b"", "more_body": not ended}
 
     return again

@@ -21,6 +21,7 @@ from starlette.types import Send
 from corral_fast_path import coverage, recognition, stock
 from corral_fast_path.accounting import Account, shielded
 from corral_fast_path.attempt import Attempts
+from corral_fast_path.bypass import past_middlewares
 from corral_fast_path.departure import Departure
 from corral_fast_path.events import EventStream
 from corral_fast_path.kinds import Body, Kind
@@ -79,7 +80,8 @@ class Exchange:
             await stock.go_on(reason, self._kind, self._processing, self._user, self._request, self._send)
             return None
         _raise_if_model_fully_blocked(router, data["model"], self._user.team_id)
-        attempts = Attempts(self._kind, body, log, router)
+        form = await self._request.form() if self._kind.is_form else None  # read long since
+        attempts = Attempts(self._kind, body, form, log, router)
         request = {**data, "original_function": attempts.run}
         router._update_kwargs_before_fallbacks(
             model=data["model"], kwargs=request, metadata_variable_name=self._kind.metadata
@@ -148,8 +150,9 @@ class Exchange:
             headers = await self._headers(answer, attempts.log, answer)
             headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
             encoded = _encoded(headers, answer.content_type)
+            middle = past_middlewares(self._request.scope, self._send)
             end, reason = await relay(
-                answer, stream, encoded, self._send, departure, account.release, self._kind.cut_off
+                answer, stream, encoded, self._send, middle, departure, account.release, self._kind.cut_off
             )
         finally:
             answer.close()
@@ -233,6 +236,8 @@ async def _authenticate_anew(request: Request) -> Any:
 def _with_user(kind: Kind, body: Body, user: Any) -> dict[str, Any]:
     """Return the request as LiteLLM's own route hands it on, with the user's names in its metadata."""
     data = dict(body)
+    if kind.is_form:
+        data["file"] = (body["file"].filename,)  # its name, for the log; LiteLLM would read all of it
     if kind.metadata != "metadata":
         return data
     metadata = data["metadata"] = dict(data["metadata"]) if isinstance(data.get("metadata"), dict) else {}

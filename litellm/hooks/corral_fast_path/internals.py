@@ -169,6 +169,7 @@ OF_REQUESTS = (
     ),
     Internal(_LOGGING, "Logging.response_cost_calculator", ("result",), 1),
     Internal(_LOGGING, "Logging.record_partial_usage_for_failure", positional=3),
+    Internal("litellm", "TranscriptionResponse", ("text",)),
     Internal(_CORE, "bind_budget_reservation_to_callbacks", positional=1),
     Internal(_CORE, "unbind_budget_reservation_from_callbacks", positional=1),
     Internal("litellm.litellm_core_utils.llm_response_utils.get_headers", "get_response_headers", positional=1),

@@ -4,8 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.datastructures import UploadFile
+
 Body = Mapping[str, Any]
 
+_JSON = (None, "json", "verbose_json")
+"""Formats of a transcription that are JSON; llama-server knows no other."""
 
 _ALSO_NEEDED: Mapping[str, tuple[str, ...]] = {"anthropic_messages": ("max_tokens",), "arerank": ("documents",)}
 
@@ -25,6 +29,7 @@ class Kind:
             ask for it must not see.
         metadata: where LiteLLM keeps what it knows of a request of this kind.
         cut_off: the event that tells a client that its stream is not whole.
+        is_form: whether it comes as a form with a file, not as JSON.
     """
 
     path: str
@@ -35,11 +40,13 @@ class Kind:
     closes_with_usage: bool = False
     metadata: str = "metadata"
     cut_off: bytes = b""
+    is_form: bool = False
 
     def takes(self, body: Body) -> bool:
         """Say whether a body has the prompt that this kind asks for, in a shape that needs no translation."""
         others = (name for name in _ALSO_NEEDED.get(self.call_type, ()) if not body.get(name))
-        return self.plain(body.get(self.prompt)) and not any(others)
+        other_format = self.is_form and body.get("response_format") not in _JSON
+        return self.plain(body.get(self.prompt)) and not any(others) and not other_format
 
     def for_routing(self, request: Body) -> dict[str, Any]:
         """Return the prompt as LiteLLM's router wants to see it, as `messages` or `input`."""
@@ -74,6 +81,10 @@ def _texts(value: Any) -> bool:
 
 def _text_or_items(value: Any) -> bool:
     return _text(value) or _messages(value)
+
+
+def _file(value: Any) -> bool:
+    return isinstance(value, UploadFile) and value.filename is not None
 
 
 _SAYING = '"the server broke off in the middle of its answer; ask again"'
@@ -125,4 +136,5 @@ KINDS = (
         cut_off=_RESPONSES,
     ),
     Kind("/rerank", "arerank", "query", _text),
+    Kind("/audio/transcriptions", "atranscription", "file", _file, is_form=True),
 )

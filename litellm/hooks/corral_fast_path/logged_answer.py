@@ -24,6 +24,10 @@ def logged_answer(kind: Kind, name: str, model: str, usage: Any, documents: Sequ
     """
     if kind.call_type == "aembedding":
         return litellm.EmbeddingResponse(model=model, usage=usage, data=[])
+    if kind.call_type == "atranscription":
+        answer = litellm.TranscriptionResponse(text="".join(str(one.get("text") or "") for one in documents))
+        answer.usage = usage
+        return answer
     if kind.call_type == "atext_completion":
         choice = {"text": _text(documents), "index": 0, "finish_reason": _finish(documents), "logprobs": None}
         return litellm.TextCompletionResponse(id=name, model=model, usage=usage, choices=[choice])

@@ -10,7 +10,7 @@ from litellm.integrations.custom_logger import CustomLogger
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from corral_fast_path import guard, metrics
+from corral_fast_path import bypass, guard, metrics
 from corral_fast_path.kinds import KINDS
 
 SWITCH = "CORRAL_FAST_PATH"
@@ -48,6 +48,7 @@ def install(app: Any) -> None:
 
     shortcuts.install()
 
+    bypass.install(app)
     for kind in KINDS:
         endpoint = Endpoint(kind, _past_us(app.router))
         for path in (f"/v1{kind.path}", kind.path):

@@ -29,6 +29,7 @@ async def relay(
     stream: EventStream,
     headers: Headers,
     send: Send,
+    send_middle: Send,
     departure: Departure,
     release: Callable[[], Awaitable[None]],
     cut_off: bytes,
@@ -40,6 +41,7 @@ async def relay(
         stream: reads along.
         headers: of the answer to the client.
         send: see the ASGI specification.
+        send_middle: the same, for what comes between the first event and the last.
         departure: of the client; the server is hung up on at once.
         release: frees what the request holds, before the client hears of the end: it may ask again at once. Called
             twice it does nothing.
@@ -52,7 +54,7 @@ async def relay(
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     reason = ""
     try:
-        await _forward(answer, stream, send, release)
+        await _forward(answer, stream, send, send_middle, release)
     except Broken as error:
         reason = f"{type(error).__name__}: {error}"
     departure.then(None)
@@ -67,15 +69,20 @@ async def relay(
     return end, "" if end is End.WHOLE else stream.error or reason
 
 
-async def _forward(answer: Answer, stream: EventStream, send: Send, release: Callable[[], Awaitable[None]]) -> None:
+async def _forward(
+    answer: Answer, stream: EventStream, send: Send, send_middle: Send, release: Callable[[], Awaitable[None]]
+) -> None:
     ended = False
-    async for data in answer.data():
+    data = answer.first
+    while data:
         whole = stream.take(data)
         if stream.ended and not ended:
             ended = True
             await release()
         if whole:
             await send({"type": "http.response.body", "body": whole, "more_body": True})
+            send = send_middle
+        data = await answer.read()
     last = stream.rest()
     if stream.ended:
         await send({"type": "http.response.body", "body": last, "more_body": True})

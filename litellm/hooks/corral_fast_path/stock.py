@@ -10,6 +10,7 @@ from typing import Any
 from fastapi.encoders import jsonable_encoder
 from litellm.proxy import proxy_server
 from litellm.proxy._types import ProxyException
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Send
@@ -34,6 +35,8 @@ async def go_on(reason: str, kind: Kind, processing: Any, user: Any, request: Re
         ProxyException: LiteLLM's, if it fails.
     """
     metrics.count_stock(reason)
+    if kind.is_form and isinstance(file := (await request.form())[kind.prompt], UploadFile):
+        processing.data[kind.prompt] = (file.filename, await file.read())
     headers = Response()
     try:
         result = await processing.base_process_llm_request(

@@ -5,14 +5,15 @@ it lets this one rest.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-import aiohttp
 import httpx
 
 import litellm
+from corral_fast_path.connection import Connection, Pieces
+from corral_fast_path.pool import Pool
 from corral_fast_path.tokens import json_object
 
 EVENTS = "text/event-stream"
@@ -20,9 +21,6 @@ _EVENT_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _ENOUGH = 6
 """Bytes that tell events from JSON."""
 
-CONNECT_TIMEOUT_S = 5.0
-KEEPALIVE_S = 15.0
-"""Well below the 75 s after which a gpu-server closes an idle connection: a request never meets one being closed."""
 MOST_OF_AN_ERROR = 64 << 10
 """Bytes of a server's error that a client is given."""
 
@@ -37,22 +35,11 @@ _ERRORS: Mapping[int, Any] = {
     503: litellm.ServiceUnavailableError,
 }
 
-Broken = (aiohttp.ClientError, TimeoutError, OSError)
-"""What a connection to a server may raise."""
+Broken = OSError
+"""What a connection to a server may raise; `TimeoutError` is one."""
 
-_session: aiohttp.ClientSession | None = None
-
-
-def session() -> aiohttp.ClientSession:
-    """Return this process's connections to all servers."""
-    global _session
-    if _session is None or _session.closed:
-        _session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
-            auto_decompress=False,  # the bytes go on as they are
-            skip_auto_headers=("Accept-Encoding", "User-Agent"),
-        )
-    return _session
+connections = Pool()
+"""This process's connections to all servers."""
 
 
 class Answer:
@@ -61,14 +48,14 @@ class Answer:
     LiteLLM's router passes it on as it passes its own answers, and writes into `_hidden_params` what it knows.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, first: bytes, document: dict[str, Any] | None) -> None:
-        self.status = response.status
-        self.headers = response.headers
+    def __init__(self, connection: Connection, first: bytes, document: dict[str, Any] | None) -> None:
+        self.status = connection.answer.status
+        self.headers = connection.answer.headers
         self.first = first
         """The first bytes of a stream; all of a body that is not streamed."""
         self.document = document
         """The JSON of a body that is not streamed; None for a stream."""
-        self._response = response
+        self._connection: Connection | None = connection
         self._hidden_params: dict[str, Any] = {}
 
     @property
@@ -84,29 +71,29 @@ class Answer:
         """What LiteLLM keeps about an answer: where it came from, headers."""
         return self._hidden_params
 
-    async def data(self) -> AsyncIterator[bytes]:
-        """The bytes of a stream, as they come.
+    async def read(self) -> bytes:
+        """Return what has come of a stream since its first bytes or the last call; nothing at its end.
 
         Raises:
-            aiohttp.ClientError, TimeoutError, OSError: if the server breaks off.
+            OSError: if the server breaks off.
         """
-        yield self.first
-        async for data in self._response.content.iter_any():
-            yield data
+        return await self._connection.read() if self._connection is not None else b""
 
     def close(self) -> None:
-        """Hang up, if the server has not finished; what waits for its next bytes gets an error."""
-        self._response.close()
+        """Hang up, if the server has not finished; who waits for its next bytes gets an error. Twice does no harm."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connections.give_back(connection)
 
 
 async def ask(
-    url: str, body: bytes, headers: Mapping[str, str], *, may_stream: bool, timeout_s: float | None
+    url: str, body: bytes | Pieces, headers: Mapping[str, str], *, may_stream: bool, timeout_s: float | None
 ) -> Answer:
     """Send a request to a server, and wait for the first bytes of its answer, or all of one that is no stream.
 
     Args:
         url: where to.
-        body: JSON.
+        body: JSON, or a form.
         headers: with the key and the kind of the body.
         may_stream: whether there are streams at this address. Whether this answer is one, its first bytes say: a
             server may call it anything.
@@ -114,51 +101,56 @@ async def ask(
 
     Raises:
         ServerError: if the server answers with an error, or with nothing that can be an answer.
-        aiohttp.ClientError, TimeoutError, OSError: if it does not answer.
+        OSError: if it does not answer.
     """
-    patience = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=timeout_s)
-    response = await session().post(url, data=body, headers=headers, timeout=patience, allow_redirects=False)
+    connection = await connections.post(url, headers, body, timeout_s)
     try:
-        return await _read(response, may_stream=may_stream)
+        answer = await _read(connection, may_stream=may_stream)
     except BaseException:
-        response.close()
+        connections.give_back(connection)
         raise
+    if answer.document is not None:
+        answer.close()
+    return answer
 
 
-async def _read(response: aiohttp.ClientResponse, *, may_stream: bool) -> Answer:
-    if response.status != HTTPStatus.OK:
-        raise ServerError(response, await _at_most(response, MOST_OF_AN_ERROR))
-    first = await _first(response) if may_stream else b""
+async def _read(connection: Connection, *, may_stream: bool) -> Answer:
+    if connection.answer.status != HTTPStatus.OK:
+        raise ServerError(connection, await _at_most(connection, MOST_OF_AN_ERROR))
+    first = await _first(connection) if may_stream else b""
     if first.lstrip().startswith(_EVENT_STARTS):
-        return Answer(response, first, None)
-    whole = first + await response.read()
+        return Answer(connection, first, None)
+    parts = [first]
+    while part := await connection.read():
+        parts.append(part)
+    whole = b"".join(parts)
     document = json_object(whole)
     if document is None or document.get("error"):
-        raise ServerError(response, whole[:MOST_OF_AN_ERROR])
-    return Answer(response, whole, document)
+        raise ServerError(connection, whole[:MOST_OF_AN_ERROR])
+    return Answer(connection, whole, document)
 
 
-async def _first(response: aiohttp.ClientResponse) -> bytes:
+async def _first(connection: Connection) -> bytes:
     first = b""
-    while len(first.lstrip()) < _ENOUGH and (more := await response.content.readany()):
+    while len(first.lstrip()) < _ENOUGH and (more := await connection.read()):
         first += more
     return first
 
 
-async def _at_most(response: aiohttp.ClientResponse, size: int) -> bytes:
+async def _at_most(connection: Connection, size: int) -> bytes:
     body = b""
-    while len(body) < size and (more := await response.content.read(size - len(body))):
+    while len(body) < size and (more := await connection.read()):
         body += more
-    return body
+    return body[:size]
 
 
 class ServerError(Exception):
     """A server's answer that is an error; the client gets it as it is."""
 
-    def __init__(self, response: aiohttp.ClientResponse, body: bytes) -> None:
-        super().__init__(f"status {response.status}")
-        self.status = response.status
-        self.headers = response.headers
+    def __init__(self, connection: Connection, body: bytes) -> None:
+        super().__init__(f"status {connection.answer.status}")
+        self.status = connection.answer.status
+        self.headers = connection.answer.headers
         self.body = body
 
 
@@ -180,7 +172,7 @@ def as_litellms(error: BaseException, model: str, provider: str, url: str) -> Ex
             known = kind(message=message, response=response, **named)
         else:
             known = litellm.APIError(status_code=error.status, message=message, **named)
-    elif isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+    elif isinstance(error, TimeoutError):
         known = litellm.Timeout(message="the server sent nothing in time", **named)
     elif isinstance(error, Broken):  # litellm.APIConnectionError would never make a server rest
         message = f"the server cannot be reached: {type(error).__name__}: {error}"

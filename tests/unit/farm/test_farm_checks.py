@@ -230,6 +230,16 @@ def test_what_is_in_order_is_taken() -> None:
             "2\n",
             "proxy.workers: several workers count limits and load each for itself",
         ),
+        (
+            changed("  host: gate\n", "  host: gate\n  caching: {answers: true}\n"),
+            "true}",
+            "proxy.caching.answers: answers are kept in Redis only; add redis: true",
+        ),
+        (
+            changed("  host: gate\n", "  host: gate\n  caching: {redis: true, answers: false, ttl_s: 60}\n"),
+            "60}",
+            "proxy.caching.ttl_s: no answers are kept; set answers: true, or take it out",
+        ),
         # Servers of two models under one name
         (
             changed("gpus: [0], ports: 8090", "gpus: [0], ports: 8090, name: llama"),

@@ -47,13 +47,20 @@ async def server(answer: bytes | None, *more: bytes) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(autouse=True)
-async def _own_session() -> AsyncIterator[None]:
+async def _own_connections() -> AsyncIterator[None]:
     yield
-    await upstream.session().close()
+    upstream.connections.close()
 
 
 async def answer_of(url: str, timeout_s: float = 5) -> upstream.Answer:
     return await ask(url, b"{}", {}, may_stream=True, timeout_s=timeout_s)
+
+
+async def all_of(answer: upstream.Answer) -> bytes:
+    whole = answer.first
+    while data := await answer.read():
+        whole += data
+    return whole
 
 
 async def failure_of(url: str, timeout_s: float = 5) -> Exception:
@@ -77,7 +84,7 @@ async def test_json_that_is_called_events_is_json() -> None:
 async def test_events_that_are_called_json_are_events() -> None:
     async with server(http(EVENTS)) as url:
         answer = await answer_of(url)
-        assert b"".join([data async for data in answer.data()]) == EVENTS
+        assert await all_of(answer) == EVENTS
     assert (answer.document, answer.content_type) == (None, "text/event-stream")
 
 
@@ -85,7 +92,7 @@ async def test_events_whose_first_byte_comes_alone_are_events() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
     async with server(head + EVENTS[:1], EVENTS[1:]) as url:
         answer = await answer_of(url)
-        assert b"".join([data async for data in answer.data()]) == EVENTS
+        assert await all_of(answer) == EVENTS
 
 
 @pytest.mark.parametrize(
@@ -170,7 +177,9 @@ async def relayed(url: str, client: Client, during: Callable[[], Awaitable[None]
     departure = Departure(client.receive)
     stream = EventStream(end=(b"data: [DONE]",), hide_usage=True, keep=False)
     try:
-        passing = asyncio.create_task(relay(answer, stream, [], client.send, departure, client.release, CUT_OFF))
+        passing = asyncio.create_task(
+            relay(answer, stream, [], client.send, client.send, departure, client.release, CUT_OFF)
+        )
         if during is not None:
             await during()
         return await asyncio.wait_for(passing, 5)

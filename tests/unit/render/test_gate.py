@@ -96,6 +96,14 @@ def test_redis_comes_with_caching_and_its_password_from_the_environment(tmp_path
     assert set(without) == {"litellm", "postgres", "backup"}
 
 
+def test_counters_in_redis_need_no_cache_of_answers(tmp_path: Path) -> None:
+    settings = config(TWO_MODELS % ", caching: {redis: true, answers: false}, workers: 2", tmp_path)
+    where = {"host": "os.environ/REDIS_HOST", "port": "os.environ/REDIS_PORT", "password": "os.environ/REDIS_PASSWORD"}
+    assert settings["general_settings"]["coordination_redis"] == where
+    assert settings["router_settings"]["redis_host"] == where["host"]
+    assert "cache" not in settings["litellm_settings"]
+
+
 def test_a_dump_is_made_each_night_by_the_programs_of_the_database_itself() -> None:
     document = of(render(example("two-hosts")), "litellm/compose.yaml")
     backup, postgres = document["services"]["backup"], document["services"]["postgres"]

@@ -1,6 +1,6 @@
 """Thousands of requests of every kind, some of whose clients leave at random: each has its row, and nothing stays.
 
-`make test-mixture` sends 10,000; the suite sends 300.
+They go to two workers, which PostgreSQL leaves for a while. `make test-mixture` sends 10,000; the suite sends 300.
 """
 
 import asyncio
@@ -8,14 +8,13 @@ import os
 import random
 import threading
 from collections import Counter
-from pathlib import Path
 
 import httpx
 import pytest
 
 from support.fake_servers import EMBEDDING_USAGE, PROMPT_TOKENS, WORDS, FakeServers
-from support.gate import Gate, config_for, running_gate
-from support.postgres import running_postgres
+from support.gate import Gate
+from support.two_workers import TwoWorkers
 from support.waiting import wait_until
 
 REQUESTS = int(os.environ.get("MIXTURE_REQUESTS", "300"))
@@ -73,36 +72,26 @@ class Mixture:
         self.outcomes["embedding" if body["model"] == "embed" else "chat"] += 1
 
 
-def test_rows_and_tokens_are_exact_and_nothing_stays(tmp_path: Path) -> None:
-    servers = FakeServers()
-    models = {
-        "chat": [("chat-1", "good"), ("chat-2", "another")],
-        "embed": [("embed-1", "good")],
-        "flaky": [("flaky-1", "fails_500"), ("flaky-2", "good")],
-    }
-    config = config_for(servers, models)
-    config["litellm_settings"]["callbacks"] += ["gate_probe.probe", "corral_fast_path.fast_path"]
-    try:
-        with running_postgres(tmp_path) as database, running_gate(tmp_path / "gate", database, config) as gate:
-            key = gate.new_key(key_alias="mixture", max_parallel_requests=2 * AT_A_TIME)
-            mixture = Mixture(gate, key)
-            asyncio.run(mixture.send(REQUESTS - DURING_A_RESTART))
-            sending = threading.Thread(target=lambda: asyncio.run(mixture.send(DURING_A_RESTART)))
-            sending.start()  # not the restart: PostgreSQL ends with the thread that started it
-            database.restart()
-            sending.join(60)
-            check(gate, mixture.outcomes)
-            wait_until(lambda: not any(servers.open.values()), 5, "the servers to be let go")
-    finally:
-        servers.close()
+def test_rows_and_tokens_are_exact_and_nothing_stays(workers: TwoWorkers, servers: FakeServers) -> None:
+    gate = workers.gate
+    key = gate.new_key(key_alias="mixture", max_parallel_requests=2 * AT_A_TIME)
+    mixture = Mixture(gate, key)
+    asyncio.run(mixture.send(REQUESTS - DURING_A_RESTART))
+    sending = threading.Thread(target=lambda: asyncio.run(mixture.send(DURING_A_RESTART)))
+    sending.start()  # not the restart: PostgreSQL ends with the thread that started it
+    workers.database.restart()
+    sending.join(60)
+    check(workers, mixture.outcomes)
+    wait_until(lambda: not any(servers.open.values()), 5, "the servers to be let go")
 
 
-def check(gate: Gate, outcomes: Counter[str]) -> None:
+def check(workers: TwoWorkers, outcomes: Counter[str]) -> None:
+    gate = workers.gate
     assert sum(outcomes.values()) == REQUESTS
     whole = outcomes["chat"] + outcomes["embedding"]
     assert whole < REQUESTS  # some have left
     gate.rows_when("mixture", whole, timeout_s=30 + REQUESTS / 100)
-    gate.wait_idle(30)
+    workers.wait_idle(30)
     rows = gate.rows("mixture")
     assert len(rows) <= REQUESTS  # who leaves before the gate has read the request leaves no row
     left = [row for row in rows if departed(row)]

@@ -1,0 +1,1 @@
+"""Tests that share one gate of two workers; being a package tells pytest when the last of them is over."""
