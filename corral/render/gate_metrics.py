@@ -8,8 +8,7 @@ Found in the source of LiteLLM 1.106.2, and by scraping it (tests/e2e/test_monit
   fourteen labels each, a client's address and user agent among them, would be a series for every application and host.
 - A counter over `prometheus_metrics_max_series_per_metric` goes on in one series whose labels all say `other`, so that
   sums stay true; a gauge drops what is over. That bounds a farm with thousands of keys.
-- Budgets are known from the first request of a key on, unless `prometheus_initialize_budget_metrics` has them read from
-  the database every five minutes.
+- Its gauges of keys' budgets are dropped; corral/render/key_budgets.py says why and what there is instead.
 """
 
 from collections.abc import Mapping
@@ -38,12 +37,7 @@ SETTINGS: Mapping[str, Any] = {
             "fallbacks", ("requested_model", "fallback_model"),
             "deployment_successful_fallbacks", "deployment_failed_fallbacks",
         ),
-        _group(
-            "budgets", ("hashed_api_key", "api_key_alias"),
-            "remaining_api_key_budget_metric", "api_key_max_budget_metric",
-        ),
         _group("callbacks", ("callback_name",), "callback_logging_failures_metric"),
     ],
     "prometheus_metrics_max_series_per_metric": SERIES_PER_METRIC,
-    "prometheus_initialize_budget_metrics": True,
 }  # fmt: skip
