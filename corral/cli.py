@@ -25,6 +25,7 @@ from corral.farm import validate
 from corral.keys.cli import app as keys_app
 from corral.loadtest import cli as loadtest_cli
 from corral.models.cli import app as models_app
+from corral.monitoring import beside as monitoring_beside
 from corral.monitoring.cli import app as monitoring_app
 from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
 from corral.plan.cli import plan_command
@@ -33,7 +34,7 @@ from corral.render.cli import render_command
 from corral.report.cli import report
 from corral.setup_farm import command as setup_farm
 from corral.top.cli import rows_now, top
-from corral.up import Started, bring_up
+from corral.up import Started, alone, bring_up
 from corral.yamlfile import YamlFileErrors
 
 app = typer.Typer(
@@ -92,6 +93,9 @@ def up(state: StateOption = DEFAULT_STATE, file: FileOption = None) -> None:
         farm_status.print_table(out, farm_status.current(where))
         out.print('\nAnother key: make keys ARGS="create --models chat,embed"', highlight=False)
         return
+    progress = for_console(out)
+    with alone(where, progress):
+        monitoring_beside.keep(where, environment_of_parts(os.environ), progress)
     _welcome(started, started.key)
 
 
