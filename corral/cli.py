@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,25 +14,29 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
+from corral import container_logs
 from corral import logs as farm_logs
 from corral import status as farm_status
 from corral.apply import cli as apply_cli
+from corral.apply.on_hosts import is_for_hosts
 from corral.bench.cli import app as bench_app
 from corral.capacity import cli as capacity_cli
 from corral.doctor import from_farm
 from corral.down import bring_down
 from corral.errors import CorralError
-from corral.farm import validate
+from corral.farm import load_farm, validate
 from corral.keys.cli import app as keys_app
 from corral.loadtest import cli as loadtest_cli
 from corral.models.cli import app as models_app
 from corral.monitoring import beside as monitoring_beside
 from corral.monitoring.cli import app as monitoring_app
 from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
+from corral.paths import StateDir
 from corral.plan.cli import plan_command
 from corral.progress import for_console
 from corral.render.cli import render_command
 from corral.report.cli import report
+from corral.request_trail import FileLogs, HeldLogs, Logs
 from corral.setup_farm import command as setup_farm
 from corral.top.cli import rows_now, top
 from corral.up import Started, alone, bring_up
@@ -173,6 +178,15 @@ def status(
         raise typer.Exit(farm_status.NOT_RUNNING)
 
 
+def _logs_of(state: StateDir, named: Path | None) -> Logs:
+    """Return this machine's logs; those of containers where the farm file is of such, and none ran here."""
+    if named is not None or not farm_logs.names(state):
+        farm = load_farm(farm_file(named)).value
+        if is_for_hosts(farm):
+            return HeldLogs(container_logs.of_farm(farm))
+    return FileLogs(state)
+
+
 @app.command()
 def logs(
     part: Annotated[str | None, typer.Argument(help="A part's name; all parts if left out.")] = None,
@@ -182,6 +196,7 @@ def logs(
         str | None, typer.Option(metavar="ID", help="One request's lines of all logs; see x-litellm-call-id.")
     ] = None,
     state: StateOption = DEFAULT_STATE,
+    file: FileOption = None,
 ) -> None:
     """Print the ends of the parts' logs.
 
@@ -194,11 +209,13 @@ def logs(
       corral logs litellm --follow
 
       corral logs --request 5606de1b-78e1-4fbe-bd7c-004b31173f78     from the gate to llama-server
+
+      corral logs --request 5606de1b-... --file corral.yaml     the same, of containers on the hosts of that file
     """
     if request is not None:
         if part or follow:
             raise CorralError("--request looks through all logs, once", "leave the part and --follow out", exit_code=2)
-        farm_logs.show_request(state_dir(state), out, request)
+        farm_logs.show_request(_logs_of(state_dir(state), file), out, request)
         return
     try:
         farm_logs.show(state_dir(state), out, part, lines, follow=follow)

@@ -30,7 +30,7 @@ from corral.monitoring.catalogue import needs_gpu
 from corral.paths import StateDir
 from corral.render.gate_metrics import SETTINGS
 from corral.report.contents import PLOTS, TABLES
-from corral.request_trail import Trail, follow
+from corral.request_trail import FileLogs, Trail, follow
 from corral_dashboards.all import DASHBOARDS
 from gpu_server.gpu import MEANINGS, GpuMonitor, Sample, Xid
 from support.farm import CHECKOUT, CORRAL, LAPTOP, Farm, farm_in
@@ -302,7 +302,7 @@ def test_a_request_is_followed_by_its_id_from_the_gate_to_llama_server(watched: 
 
         def whole(request_id: str = request_id, server: str = server) -> Trail | None:
             with contextlib.suppress(CorralError):  # lines come a moment later
-                trail = follow(StateDir(watched.farm.state), request_id)
+                trail = follow(FileLogs(StateDir(watched.farm.state)), request_id)
                 found = {(line.part, line.fields.get("server")) for line in trail.lines if line.event == "request"}
                 return trail if {("litellm", "gate"), (server, None)} <= found else None
             return None
