@@ -58,7 +58,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         people = stack.enter_context(webhook())
         server = stack.enter_context(GpuServer(tmp_path / "server.log", STALL_TIMEOUT_S=STALL_S))
         authority = Authority(tmp_path)
-        behind_tls = [stack.enter_context(tls_server(authority.signed(YEAR))) for _ in range(3)]
+        behind_tls = [stack.enter_context(tls_server(authority.signed(YEAR))) for _ in range(4)]
         api_port, alerts_port, node_port, blackbox_port = (free_port() for _ in range(4))
         node_exporter = stack.enter_context(
             running(
@@ -144,29 +144,34 @@ def test_a_hung_llama_server_pages_somebody_and_its_recovery_is_told(told: Told)
     print(f"paged {paged - hung:.1f} s after the hang (stall timeout {STALL_S} s), resolved after {over - hung:.1f} s")
 
 
-def test_a_gpu_server_that_does_not_answer_pages_somebody_and_its_model_with_it(told: Told) -> None:
+def test_a_gpu_server_that_does_not_answer_pages_somebody_and_so_do_its_model_and_its_host(told: Told) -> None:
     server, people = told.server, told.people
-    told.without("GpuServerDown", "ModelGone")
+    told.without("GpuServerDown", "ModelGone", "HostDown")
     stopped = time.monotonic()
     server.process.send_signal(signal.SIGSTOP)
     try:
         down = wait_until(lambda: people.first("GpuServerDown", "firing", stopped), PAGED_WITHIN_S, "the page")
         gone = wait_until(lambda: people.first("ModelGone", "firing", stopped), PAGED_WITHIN_S, "the model's page")
+        told.node_exporter.send_signal(signal.SIGSTOP)
+        silent = time.monotonic()
+        host = wait_until(lambda: people.first("HostDown", "firing", silent), PAGED_WITHIN_S, "the host's page")
     finally:
+        told.node_exporter.send_signal(signal.SIGCONT)
         server.process.send_signal(signal.SIGCONT)
     over = [
-        wait_until(lambda name=name: people.first(name, "resolved", stopped), 40, f"the end of {name}")
-        for name in ("GpuServerDown", "ModelGone")
+        wait_until(lambda name=name: people.first(name, "resolved", silent), 40, f"the end of {name}")
+        for name in ("GpuServerDown", "ModelGone", "HostDown")
     ]
     print(
         f"GpuServerDown {down - stopped:.1f} s, ModelGone {gone - stopped:.1f} s after the stop; "
-        f"resolved after {', '.join(f'{at - stopped:.1f}' for at in over)} s"
+        f"HostDown {host - silent:.1f} s after its exporter's; resolved after "
+        f"{', '.join(f'{at - stopped:.1f}' for at in over)} s"
     )
 
 
 def test_a_webhook_that_refuses_is_tried_again_and_its_refusal_is_an_alert(told: Told) -> None:
     server, people, api = told.server, told.people, told.api
-    told.without("GpuServerDown", "ModelGone")
+    told.without("GpuServerDown", "ModelGone", "HostDown")
     people.refusing = True
     stopped = time.monotonic()
     server.process.send_signal(signal.SIGSTOP)
@@ -220,10 +225,11 @@ def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) ->
         "RulesFailing",
     }  # fmt: skip
     told.without("ModelGone")
-    warned, paged, refusing = told.behind_tls
+    warned, paged, refusing, ended = told.behind_tls
     broken = time.monotonic()
     warned.renew(told.authority.signed(timedelta(days=10)))
     paged.renew(told.authority.signed(timedelta(days=2)))
+    ended.renew(told.authority.signed(timedelta(days=-1)))
     refusing.status = 503
     told.node_exporter.send_signal(signal.SIGSTOP)
     try:
@@ -236,7 +242,7 @@ def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) ->
         mended = time.monotonic()
         told.node_exporter.send_signal(signal.SIGCONT)
         refusing.status = 200
-        for each in (warned, paged):
+        for each in (warned, paged, ended):
             each.renew(told.authority.signed(YEAR))
     over = {
         name: wait_until(lambda name=name: told.people.first(name, "resolved", mended), 40, f"the end of {name}")
@@ -249,6 +255,7 @@ def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) ->
     }
     assert told_of - {("CertificateExpiring", paged.url)} == {  # kept back unless it is the first to come
         ("CertificateExpiring", warned.url), ("CertificateAboutToEnd", paged.url), ("ProbeFailing", refusing.url),
+        ("ProbeFailing", ended.url),
     }  # fmt: skip
     for name, at in came.items():
         end = f", resolved {over[name] - mended:.1f} s after the mend" if name in over else ""
