@@ -4,12 +4,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from corral.apply.engine import Engine, Project
+from corral.apply.on_hosts import is_for_hosts
 from corral.errors import CorralError
-from corral.farm import FarmFile, servers_of
+from corral.farm import FarmFile, load_farm, servers_of
 
 GATE = "litellm"
 ANSWERS_S = 120.0
 """For a whole log, over ssh too; the rendered files keep 30 MB of each container's."""
+
+
+def of_file(file: Path) -> dict[str, list[str]] | None:
+    """Return the logs of the farm of a file; None where that is no farm of containers.
+
+    Raises:
+        YamlFileErrors, CorralError: the file is wrong, or as `of_farm`.
+    """
+    farm = load_farm(file).value
+    return of_farm(farm) if is_for_hosts(farm) else None
 
 
 def of_farm(farm: FarmFile) -> dict[str, list[str]]:

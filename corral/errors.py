@@ -15,3 +15,7 @@ class CorralError(Exception):
         self.cause = cause
         self.mend = mend
         self.exit_code = exit_code
+
+    def lines(self) -> list[str]:
+        """Return what is printed, one line for each thing that is wrong."""
+        return [str(self)]

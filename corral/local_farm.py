@@ -14,12 +14,8 @@ from corral.gguf.files import read_file
 from corral.machine import Machine
 from corral.models.sources import PackageSource
 from corral.models.wanted import Wanted
-from corral.paths import CHECKOUT
 from corral.planner.estimate_server import Device, ServerShape
 from corral.planner.memory import MIB, estimate
-
-DEFAULT_FILE = CHECKOUT / "farms" / "laptop.yaml"
-OWN_FILE = Path("corral.yaml")
 
 DATABASE_MIB, LITELLM_MIB, WRAPPER_MIB = 120, 850, 60
 DEFAULT_CACHE_RAM_MIB = 512  # gpu-server's own

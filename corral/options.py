@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from corral.local_farm import DEFAULT_FILE, OWN_FILE
-from corral.paths import StateDir
+from corral.paths import DEFAULT_FARM_FILE, OWN_FARM_FILE, StateDir
 
 StateOption = Annotated[
     Path, typer.Option("--state", envvar="CORRAL_STATE", help="Folder with the farm's data and secrets.")
@@ -29,7 +28,7 @@ def farm_file(named: Path | None) -> Path:
     """Return the farm file: the one named, else corral.yaml here, else the checkout's farms/laptop.yaml."""
     if named is not None:
         return named.absolute()
-    return OWN_FILE.absolute() if OWN_FILE.exists() else DEFAULT_FILE
+    return OWN_FARM_FILE.absolute() if OWN_FARM_FILE.exists() else DEFAULT_FARM_FILE
 
 
 def environment_of_parts(environment: Mapping[str, str]) -> dict[str, str]:

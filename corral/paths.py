@@ -7,6 +7,9 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 """The checkout this package runs from (it is installed editable)."""
 
+DEFAULT_FARM_FILE = CHECKOUT / "farms" / "laptop.yaml"
+OWN_FARM_FILE = Path("corral.yaml")
+
 
 @dataclass(frozen=True)
 class StateDir:

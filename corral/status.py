@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from rich.console import Console
@@ -14,7 +14,9 @@ from corral import farmstate
 from corral.farmstate import FarmState
 from corral.paths import StateDir
 from corral.progress import coloured
-from corral.top.view import ServerRow
+
+if TYPE_CHECKING:
+    from corral.top.view import ServerRow
 
 _OF_A_SERVER = ("name", "model", "state", "busy", "slots", "queued", "restarts", "gpus")
 NOT_RUNNING = 3
@@ -34,7 +36,7 @@ def current(state: StateDir) -> FarmState | None:
     return farm
 
 
-def as_json(farm: FarmState | None, servers: Sequence[ServerRow] = ()) -> dict[str, Any]:
+def as_json(farm: FarmState | None, servers: Sequence["ServerRow"] = ()) -> dict[str, Any]:
     """Return what `corral status --json` prints: `{"endpoint", "phase", "models", "parts": [...], "servers": [...]}`.
 
     A part has `name`, `state`, `detail`, `address`, `port`, `pid`, `restarts`, `since` (seconds since the epoch) and

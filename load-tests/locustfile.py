@@ -2,9 +2,10 @@
 
     locust -f load-tests/locustfile.py --headless --users 4 --spawn-rate 1 --run-time 60s
 
-TARGETS names the targets.json (as `corral render` writes it; default load-tests/targets.json), API_KEY a key, SEED the
-draw. Locust's response time of a streamed chat is that of the whole answer; a row `TTFT` has the time to the first
-piece of text. Shows what users of a well filled farm see; where TTFT is too long, see `corral capacity`.
+TARGETS names the targets.json (as `corral render` writes it; default load-tests/targets.json), WORKLOAD a file in the
+place of workload.json, API_KEY a key, SEED the draw. Locust's response time of a streamed chat is that of the whole
+answer; a row `TTFT` has the time to the first piece of text. Shows what users of a well filled farm see; where TTFT is
+too long, see `corral capacity`.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any
 from locust import HttpUser, events, task
 
 HERE = Path(__file__).parent
-WORKLOAD = json.loads((HERE / "workload.json").read_text(encoding="utf-8"))
+WORKLOAD = json.loads(Path(os.environ.get("WORKLOAD", HERE / "workload.json")).read_text(encoding="utf-8"))
 SEED = int(os.environ.get("SEED", "1"))
 
 

@@ -29,7 +29,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from corral.capacity.workload import request_for  # noqa: E402
-from corral.loadtest import k6, keys, samples  # noqa: E402
+from corral.loadtest import k6, keys, samples, workload  # noqa: E402
 from corral.loadtest.aim import Aim, farm_here  # noqa: E402
 from corral.options import farm_file, state_dir  # noqa: E402
 from corral.progress import for_console  # noqa: E402
@@ -61,8 +61,8 @@ def by_k6(farm: Aim, tap: Tap, key: str, folder: Path, streams: int, seconds: in
 def by_aiperf(program: Path, farm: Aim, tap: Tap, key: str, folder: Path, streams: int, count: int) -> dict[str, float]:
     """Run AIPerf through the relay with requests of our mixture; return its figures beside the relay's, means in s."""
     model = next(each for each in farm.targets["models"] if each["mode"] == "chat")
-    chance = random.Random(2)
-    bodies = [request_for(model, chance).body for _ in range(count)]
+    chance, shipped = random.Random(2), workload.read(None)
+    bodies = [request_for(model, shipped, chance).body for _ in range(count)]
     lines = [{"text": body["messages"][0]["content"], "output_length": body["max_tokens"]} for body in bodies]
     (folder / "requests.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     command: list[str | Path] = [

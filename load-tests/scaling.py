@@ -3,7 +3,7 @@
 A simulated server has slots and a time of service, and takes next to no CPU, so what is missing to N times the
 throughput of one server is what the gate, its routing and k6 cost. As many streams are kept open as there are slots.
 
-    .venv/bin/python load-tests/scaling.py      about 3 minutes; prints Markdown, writes bench-results/scaling.json
+    .venv/bin/python load-tests/scaling.py      about 6 minutes; prints Markdown, writes bench-results/scaling.json
 
 Less than 95 % of linear on a quiet machine: see which server got less (routing), and the gate's CPU
 (docs/fast-path.md).
@@ -21,6 +21,7 @@ import typer
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
+from corral.errors import CorralError  # noqa: E402
 from corral.loadtest import k6  # noqa: E402
 from corral.render.litellm import HOOKS, ROUTING_HOOK  # noqa: E402
 from support.gate import MASTER_KEY, deployment, running_gate  # noqa: E402  # it starts gates as the farm does
@@ -82,11 +83,15 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main(
-    seconds: Annotated[int, typer.Option(min=5, help="Length of each run.")] = 25,
+    seconds: Annotated[int, typer.Option(min=5, help="Length of each run.")] = 60,
     service_s: Annotated[float, typer.Option(min=0.1, help="How long a request holds a slot.")] = 2.0,
     slots: Annotated[int, typer.Option(min=1, help="Slots of each server.")] = 2,
 ) -> None:
     """Measure and print."""
+    try:
+        k6.binary()
+    except CorralError as error:
+        sys.exit(str(error))
     result: dict[str, Any] = {}
     with (
         tempfile.TemporaryDirectory(prefix="corral-scaling-") as temporary,

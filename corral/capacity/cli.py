@@ -32,6 +32,7 @@ from corral.errors import CorralError
 from corral.loadtest import keys
 from corral.loadtest.aim import Aim, farm_here, farm_of
 from corral.loadtest.cli import KEY_VARIABLE
+from corral.loadtest.workload import Workload, WorkloadOption, read
 from corral.options import DEFAULT_STATE, FileOption, StateOption, farm_file, state_dir
 from corral.progress import for_console
 from corral.render.cli import DIFF_STYLES
@@ -51,6 +52,7 @@ class _Asked:
     """What a person asked for."""
 
     models: list[str]
+    workload: Workload
     pace: Pace
     headroom: float
     folder: Path
@@ -80,6 +82,7 @@ def command(
     targets: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A rendered targets.json; else the farm of this machine.")
     ] = None,
+    workload: WorkloadOption = None,
     state: StateOption = DEFAULT_STATE,
     file: FileOption = None,
 ) -> None:
@@ -108,7 +111,9 @@ def command(
         if targets
         else farm_here(state_dir(state), path, for_console(err if as_json else out))
     )
-    asked = _Asked(models or [], Pace(seconds, requests, precision, seed), headroom, results, resume, draw)
+    asked = _Asked(
+        models or [], read(workload), Pace(seconds, requests, precision, seed), headroom, results, resume, draw
+    )
     with aim as farm:
         wanted = _models(farm, asked.models)
         _refuse_if_used(farm, force=force)
@@ -176,6 +181,7 @@ def _record(farm: Aim, model: ModelTarget, asked: _Asked) -> Record:
     settings = {
         **asdict(asked.pace),
         "objectives": dict(model["objectives"]),
+        "workload": asked.workload.model_dump(),
         "servers": model["servers"],
         "slots": model["slots"],
     }
@@ -187,7 +193,7 @@ async def _search(farm: Aim, model: ModelTarget, key: str, record: Record, asked
     servers = Servers(own, farm.server_key) if farm.server_key else None
     with Status("", console=console) as status:
         try:
-            async with Client(farm.targets["gate"], key, model, servers, farm.parts) as client:
+            async with Client(farm.targets["gate"], key, model, asked.workload, servers, farm.parts) as client:
                 status.update(f"{model['name']}: a few requests without load")
                 await searched(
                     client,

@@ -15,6 +15,7 @@ from corral.capacity.arrivals import arrivals
 from corral.capacity.beside import Parts, Servers, beside
 from corral.capacity.verdict import LATE_SHARE, Answer, Trial, trial_of
 from corral.capacity.workload import Request, request_for
+from corral.loadtest.workload import Workload
 from corral.render.k6 import ModelTarget
 
 LOOK_S = 0.1
@@ -61,8 +62,11 @@ class _Book:
 class Client:
     """Asks one model through the gate."""
 
-    def __init__(self, gate: str, key: str, model: ModelTarget, servers: Servers | None, parts: Parts) -> None:
+    def __init__(
+        self, gate: str, key: str, model: ModelTarget, workload: Workload, servers: Servers | None, parts: Parts
+    ) -> None:
         self.model = model
+        self._workload = workload
         self._servers, self._parts = servers, parts
         self._http = httpx.AsyncClient(
             base_url=gate,
@@ -84,7 +88,7 @@ class Client:
         """Send requests one after another; the first, which may find caches cold, is left out."""
         book = _Book()
         for _ in range(count + 1):
-            await self._ask(0.0, request_for(self.model, chance), book)
+            await self._ask(0.0, request_for(self.model, self._workload, chance), book)
         return book.answers[1:]
 
     async def trial(
@@ -96,7 +100,7 @@ class Client:
         """
         await self._settle(chance)
         moments = arrivals(rate_rpm / 60, seconds, chance)
-        requests = [request_for(self.model, chance) for _ in moments]
+        requests = [request_for(self.model, self._workload, chance) for _ in moments]
         limit_s = self.model["objectives"]["ttft_p95_s"]
         book = _Book()
         async with beside(self._servers, self._parts) as loads:
@@ -106,7 +110,7 @@ class Client:
     async def _settle(self, chance: random.Random) -> None:
         """Wait until the servers are idle: a batch that was given up is computed to its end all the same."""
         if self._servers is None:
-            await self._ask(0.0, request_for(self.model, chance), _Book())  # comes after what waits
+            await self._ask(0.0, request_for(self.model, self._workload, chance), _Book())  # comes after what waits
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):

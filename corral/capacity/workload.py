@@ -1,17 +1,13 @@
-"""What is sent: the requests of load-tests/workload.json, as the k6 scripts draw them."""
+"""What is sent: the requests of a workload, as the k6 scripts draw them."""
 
-import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from corral.errors import CorralError
-from corral.paths import CHECKOUT
+from corral.loadtest.workload import Lengths, Workload
 from corral.render.k6 import ModelTarget
-
-FILE = CHECKOUT / "load-tests" / "workload.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +19,16 @@ class Request:
     streamed: bool = False
 
 
-def request_for(model: ModelTarget, chance: random.Random) -> Request:
+def request_for(model: ModelTarget, workload: Workload, chance: random.Random) -> Request:
     """Draw a request to a model.
 
     Raises:
         CorralError: nothing is known to ask a model of its mode.
     """
-    return asker(model["mode"])(model, chance)
+    return asker(model["mode"])(model, workload, chance)
 
 
-def asker(mode: str) -> Callable[[ModelTarget, random.Random], Request]:
+def asker(mode: str) -> Callable[[ModelTarget, Workload, random.Random], Request]:
     """Return what draws requests to models of a mode.
 
     Raises:
@@ -44,49 +40,44 @@ def asker(mode: str) -> Callable[[ModelTarget, random.Random], Request]:
     return _ASKERS[mode]
 
 
-def _chat(model: ModelTarget, chance: random.Random) -> Request:
-    most = int(model["context"] * _workload()["context_share"]["answer"])
-    prompt = _words(chance, _length("prompt_words", _room(model), chance))
+def _chat(model: ModelTarget, workload: Workload, chance: random.Random) -> Request:
+    most = int(model["context"] * workload.context_share.answer)
+    prompt = _text(workload, workload.prompt_words, _room(model, workload), chance)
     body = {
         "model": model["name"],
         "messages": [{"role": "user", "content": f"Tell a story with these words: {prompt}"}],
-        "max_tokens": _length("answer_tokens", most, chance),
+        "max_tokens": _length(workload.answer_tokens, most, chance),
         "stream": True,
     }
     return Request("/v1/chat/completions", body, streamed=True)
 
 
-def _embedding(model: ModelTarget, chance: random.Random) -> Request:
-    count = _workload()["embedding_batch"]
-    texts = [_words(chance, _length("embedding_words", _room(model), chance)) for _ in range(count)]
+def _embedding(model: ModelTarget, workload: Workload, chance: random.Random) -> Request:
+    most = _room(model, workload)
+    texts = [_text(workload, workload.embedding_words, most, chance) for _ in range(workload.embedding_batch)]
     return Request("/v1/embeddings", {"model": model["name"], "input": texts})
 
 
-def _rerank(model: ModelTarget, chance: random.Random) -> Request:
-    texts = [_words(chance, _length("embedding_words", _room(model) // 2, chance)) for _ in range(9)]
+def _rerank(model: ModelTarget, workload: Workload, chance: random.Random) -> Request:
+    most = _room(model, workload) // 2
+    texts = [_text(workload, workload.embedding_words, most, chance) for _ in range(9)]
     return Request("/v1/rerank", {"model": model["name"], "query": texts[0], "documents": texts[1:]})
 
 
-_ASKERS: dict[str, Callable[[ModelTarget, random.Random], Request]] = {
+_ASKERS: dict[str, Callable[[ModelTarget, Workload, random.Random], Request]] = {
     "chat": _chat,
     "embedding": _embedding,
     "rerank": _rerank,
 }
 
 
-def _room(model: ModelTarget) -> int:
-    return int(model["context"] * _workload()["context_share"]["prompt"])
+def _room(model: ModelTarget, workload: Workload) -> int:
+    return int(model["context"] * workload.context_share.prompt)
 
 
-def _length(distribution: str, most: int, chance: random.Random) -> int:
-    of = _workload()[distribution]
-    return int(max(of["least"], min(most, round(of["median"] * chance.lognormvariate(0, of["sigma"])))))
+def _length(lengths: Lengths, most: int, chance: random.Random) -> int:
+    return max(lengths.least, min(most, round(lengths.median * chance.lognormvariate(0, lengths.sigma))))
 
 
-def _words(chance: random.Random, count: int) -> str:
-    return " ".join(chance.choices(_workload()["words"], k=count))
-
-
-@cache
-def _workload() -> dict[str, Any]:
-    return dict(json.loads(FILE.read_text(encoding="utf-8")))
+def _text(workload: Workload, lengths: Lengths, most: int, chance: random.Random) -> str:
+    return " ".join(chance.choices(workload.words, k=_length(lengths, most, chance)))

@@ -6,10 +6,14 @@ from typing import Annotated
 import typer
 
 from corral.farm import FarmFile, load_farm, servers_of
+from corral.paths import OWN_FARM_FILE
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The farm file.")] = Path("corral.yaml"),
+    farm: Annotated[Path | None, typer.Argument(metavar="FILE", help="The farm file; corral.yaml if none.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", envvar="CORRAL_FILE", help="The same, as other commands have it.")
+    ] = None,
 ) -> None:
     """Check a farm file: all that is wrong with it at once, each with line, column and mend. Exit code 2 then.
 
@@ -19,7 +23,8 @@ def command(
 
       corral validate farms/two-hosts.yaml
     """
-    typer.echo(f"{file}: ok, {summary(load_farm(file).value)}")
+    path = farm or file or OWN_FARM_FILE
+    typer.echo(f"{path}: ok, {summary(load_farm(path).value)}")
 
 
 def summary(farm: FarmFile) -> str:

@@ -24,6 +24,7 @@ from corral.loadtest.aim import Aim, farm_here, farm_of
 from corral.loadtest.killing import Death, killing
 from corral.loadtest.soak import findings
 from corral.loadtest.watch import Watched, watching
+from corral.loadtest.workload import WorkloadOption, read
 from corral.options import DEFAULT_STATE, FileOption, StateOption, farm_file, state_dir
 from corral.paths import CHECKOUT
 from corral.progress import for_console
@@ -53,6 +54,7 @@ def command(
         Path | None, typer.Option(metavar="FILE", help="A rendered targets.json; else the farm of this machine.")
     ] = None,
     show: Annotated[bool, typer.Option("--list", help="Tell what each script shows, and run none.")] = False,
+    workload: WorkloadOption = None,
     store: StoreOption = DEFAULT_FILE,
     state: StateOption = DEFAULT_STATE,
     file: FileOption = None,
@@ -70,6 +72,8 @@ def command(
 
       SESSIONS=50 corral load-test chat-sessions --label before
 
+      corral load-test mixed --workload mine.json
+
       LITELLM_MASTER_KEY=... corral load-test mixed --targets load-tests/targets.json
     """
     if show:
@@ -78,6 +82,7 @@ def command(
         return
     k6.script(script)
     k6.binary()
+    sent = read(workload)
     aim: AbstractContextManager[Aim] = (
         nullcontext(farm_of(targets, os.environ))
         if targets
@@ -86,6 +91,7 @@ def command(
     began = datetime.now(UTC)
     results = store.parent.absolute() / f"{began:%Y%m%d-%H%M%S}-{script}"
     results.mkdir(parents=True)
+    (results / "workload.json").write_text(sent.model_dump_json(indent=1), encoding="utf-8")
     with aim as farm:
         kept, watched, deaths = _run(script, farm, results, duration, seed)
     values = samples.read(results / k6.RAW_FILE)
@@ -103,7 +109,10 @@ def command(
 
 def _run(script: str, farm: Aim, results: Path, duration_s: int, seed: int) -> tuple[bool, Watched, list[Death]]:
     (results / "targets.json").write_text(json.dumps(farm.targets, indent=1), encoding="utf-8")
-    settings = {"TARGETS": str(results / "targets.json"), "DURATION_S": str(duration_s), "SEED": str(seed)}
+    settings = {
+        "TARGETS": str(results / "targets.json"), "WORKLOAD": str(results / "workload.json"),
+        "DURATION_S": str(duration_s), "SEED": str(seed),
+    }  # fmt: skip
     with ExitStack() as stack:
         if script == "keys":
             settings["KEYS"] = stack.enter_context(keys.limited(farm.manager()))

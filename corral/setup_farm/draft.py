@@ -15,7 +15,7 @@ from corral.farm.host import Gpu
 from corral.farm.model import Model
 from corral.paths import CHECKOUT
 from corral.setup_farm import presets
-from corral.setup_farm.presets import EMBED, EMBED_NAME, ON_CPU, PACKAGED, Fits, Preset, estimated_fit
+from corral.setup_farm.presets import EMBED, EMBED_NAME, ON_CPU, PACKAGED, PATIENT, Fits, Preset, estimated_fit
 from corral.setup_farm.surroundings import Surroundings
 
 HOST = "here"
@@ -25,7 +25,7 @@ CPU_SERVERS = 2
 
 GATE_MIB = 970
 """LiteLLM and PostgreSQL, measured."""
-PACKAGED_MIB, EMBED_MIB = 420, 220
+PACKAGED_MIB, EMBED_MIB = 510, 220
 """One packaged server with its wrapper, measured."""
 
 
@@ -162,7 +162,7 @@ def _sections(plan: Draft) -> Iterator[tuple[str, dict[str, Any]]]:
     yield _INTRODUCTION, {"name": plan.answers.name}
     yield _hosts_comment(plan), {"hosts": {HOST: _host(plan.seen)}}
     preset = plan.answers.preset
-    chat = preset.model if plan.cards else preset.model.model_copy(update={"objectives": ON_CPU})
+    chat = preset.model if plan.cards else preset.model.model_copy(update={"objectives": ON_CPU, "serving": PATIENT})
     models = {preset.name: _given(chat), EMBED_NAME: _given(EMBED)}
     yield _models_comment(preset), {"models": models}
     yield "What runs where: a server for each card or port.", {"servers": list(_servers(plan))}

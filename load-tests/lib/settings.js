@@ -4,6 +4,7 @@
 //   API_KEY       a key of the gate
 //   DURATION_S    length of the run in seconds
 //   SEED          lengths and words are the same for the same seed
+//   WORKLOAD      file with lengths and shares; else workload.json beside the scripts
 //   RESULTS       folder for summary.json and summary.html; without it only the table is printed
 
 const DEFAULT_DURATION_S = 120;
@@ -12,7 +13,7 @@ export const durationS = positive('DURATION_S', DEFAULT_DURATION_S);
 export const seed = positive('SEED', 1);
 export const apiKey = __ENV.API_KEY || '';
 export const results = __ENV.RESULTS || '';
-export const workload = JSON.parse(open(import.meta.resolve('../workload.json')));
+export const workload = JSON.parse(open(__ENV.WORKLOAD || import.meta.resolve('../workload.json')));
 
 // A whole number from the environment; anything else ends the run before it starts.
 export function positive(name, otherwise) {

@@ -127,10 +127,12 @@ def test_the_same_seed_draws_the_same_texts(tmp_path: Path) -> None:
     assert one != other
 
 
-def test_a_run_that_is_stopped_says_so_and_leaves_its_summary(tmp_path: Path) -> None:
+def test_a_run_of_an_own_workload_that_is_stopped_says_so_and_leaves_its_summary(tmp_path: Path) -> None:
     with SimulatedFarm(service_s=0.02) as farm:
         (tmp_path / "targets.json").write_text(json.dumps(farm.targets()))
+        (tmp_path / "mine.json").write_text('{"answer_tokens": {"median": 100, "sigma": 0}}')
         command = [CORRAL, "load-test", "streams", "--targets", tmp_path / "targets.json", "--duration", "60"]
+        command += ["--workload", tmp_path / "mine.json"]
         running = subprocess.Popen(
             command,
             env={**os.environ, "API_KEY": "sk-a", "CORRAL_RUNS": str(tmp_path / "runs" / "runs.sqlite")},
@@ -146,3 +148,4 @@ def test_a_run_that_is_stopped_says_so_and_leaves_its_summary(tmp_path: Path) ->
     assert "the run was stopped" in said
     (summary,) = (tmp_path / "runs").glob("*/summary.json")
     assert json.loads(summary.read_text())["models"][0]["requests"] > 0
+    assert {body["max_tokens"] for body in farm.bodies} == {100}

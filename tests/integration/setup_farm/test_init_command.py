@@ -134,7 +134,7 @@ def test_questions_have_defaults_and_a_wrong_answer_is_asked_again(tmp_path: Pat
 def test_validate_tells_all_that_is_wrong_a_line_each(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("hosts: {here: {runtim: processes}}\nmodels: {}\nservers: []\n")
-    done = corral(tmp_path, "validate", "bad.yaml")
+    done = corral(tmp_path, "validate", "--file", "bad.yaml")
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert [line.split(":")[2] for line in lines] == ["1", "2", "3"]

@@ -7,6 +7,7 @@ import pytest
 from corral import container_logs
 from corral.errors import CorralError
 from corral.farm import FarmFile, load_farm
+from support.farm import LAPTOP
 
 FARM = """
 name: yard
@@ -24,7 +25,9 @@ inspect*) shift; printf '['; comma=
         printf '%s{"Id":"%s","RestartCount":0,"State":{"Status":"running"},' "$comma" "$id"
         printf '"Config":{"Labels":{"com.docker.compose.service":"%s"}}}' "$name"; comma=,
     done; echo ']' ;;
-logs*server-id) [ -z "$BROKEN" ] || { echo 'no such container' >&2; exit 1; }; echo 'said by m-1'; echo 'and warned' >&2 ;;
+logs*server-id)
+    [ -z "$BROKEN" ] || { echo 'no such container' >&2; exit 1; }
+    echo 'said by m-1'; echo 'and warned' >&2 ;;
 logs*gate-id) echo 'said by the gate' ;;
 *) echo "not expected: $*" >&2; exit 9 ;;
 esac
@@ -48,6 +51,10 @@ def test_gate_and_servers_are_read_and_nothing_else(farm: FarmFile) -> None:
         "litellm": ["said by the gate"],
         "m-1": ["said by m-1", "and warned"],
     }
+
+
+def test_a_farm_of_processes_has_its_logs_here() -> None:
+    assert container_logs.of_file(LAPTOP) is None
 
 
 def test_a_log_that_an_engine_does_not_give_is_said_with_its_words(

@@ -15,7 +15,7 @@ from corral.keeper.keeper import telling_line
 from corral.keeper.probe import Answer, understand
 from corral.machine import Machine
 from corral.parts import Part, parts
-from corral.paths import StateDir
+from corral.paths import DEFAULT_FARM_FILE, StateDir
 
 
 def test_pauses_double_up_to_a_limit_then_one_try_a_minute() -> None:
@@ -79,7 +79,7 @@ def test_a_pid_that_now_belongs_to_another_process_is_not_taken_for_ours() -> No
 
 def _parts(tmp_path: Path, environment: dict[str, str]) -> dict[str, Part]:
     machine = Machine("x86_64", frozenset({"avx2"}), 2, 8000, 50_000)
-    file = local_farm.DEFAULT_FILE
+    file = DEFAULT_FARM_FILE
     farm = local_farm.choose(load_farm(file).value, file.parent, tmp_path / "models", machine)
     ports = {"litellm": 4000, "postgres": 15432, "chat-1": 8080, "chat-2": 8081, "embed-1": 8090}
     known = secrets.load_or_create(tmp_path / ".env", database_exists=False)

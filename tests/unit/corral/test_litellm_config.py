@@ -5,9 +5,10 @@ import yaml
 from corral import litellm_config, local_farm
 from corral.farm import load_farm
 from corral.machine import Machine
+from corral.paths import DEFAULT_FARM_FILE
 
 FARM = local_farm.choose(
-    load_farm(local_farm.DEFAULT_FILE).value,
+    load_farm(DEFAULT_FARM_FILE).value,
     Path(),
     Path("models"),
     Machine("x86_64", frozenset({"avx2"}), 2, 8000, 50_000),

@@ -6,8 +6,9 @@ import pytest
 from corral import local_farm
 from corral.errors import CorralError
 from corral.farm import load_farm
-from corral.local_farm import DEFAULT_FILE, LocalFarm
+from corral.local_farm import LocalFarm
 from corral.machine import Device, Gpu, LlamaServer, Machine, _memory_available_mib, look, parse_devices
+from corral.paths import DEFAULT_FARM_FILE
 
 LAPTOP = Machine(
     architecture="x86_64",
@@ -26,7 +27,7 @@ VULKAN = LlamaServer(
 
 
 def choose(machine: Machine, text: str | None = None, tmp: Path | None = None) -> LocalFarm:
-    file = DEFAULT_FILE
+    file = DEFAULT_FARM_FILE
     if text is not None and tmp is not None:
         file = tmp / "corral.yaml"
         file.write_text(text)
@@ -166,7 +167,7 @@ def test_a_card_that_is_not_in_this_machine_is_refused_with_those_that_are(tmp_p
 
 
 def test_a_file_for_containers_is_not_started_as_processes() -> None:
-    file = DEFAULT_FILE.with_name("two-hosts.yaml")
+    file = DEFAULT_FARM_FILE.with_name("two-hosts.yaml")
     with pytest.raises(CorralError, match="corral render") as error:
         local_farm.choose(load_farm(file).value, file.parent, Path("models"), LAPTOP)
     assert error.value.exit_code == 2

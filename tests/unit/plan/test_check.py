@@ -7,8 +7,8 @@ import pytest
 
 from corral.errors import CorralError
 from corral.farm import load_farm
-from corral.local_farm import DEFAULT_FILE
 from corral.machine import Device, Gpu, LlamaServer, Machine
+from corral.paths import DEFAULT_FARM_FILE
 from corral.plan.check import check_fits
 
 CARD = Gpu(index=0, uuid="GPU-0000", name="P104-100", memory_mib=8120)
@@ -19,8 +19,8 @@ MACHINE = Machine(
 
 
 def check(machine: Machine, tmp_path: Path) -> None:
-    file = load_farm(DEFAULT_FILE).value
-    check_fits(file, DEFAULT_FILE.parent, tmp_path / "models", tmp_path / "headers", machine, {})
+    file = load_farm(DEFAULT_FARM_FILE).value
+    check_fits(file, DEFAULT_FARM_FILE.parent, tmp_path / "models", tmp_path / "headers", machine, {})
 
 
 def test_a_farm_that_fits_passes(tmp_path: Path) -> None:
