@@ -80,7 +80,7 @@ def test_backup_makes_one_beside_the_compose_file(farm: ContainerFarm, tmp_path:
 
 def test_the_nightly_service_keeps_so_many_and_says_when_one_is_overdue(farm: ContainerFarm) -> None:
     farm.gate_host.wait_until_healthy("backup")
-    assert dumps(farm)  # made by itself, once LiteLLM had its tables
+    assert any(name.endswith(".dump") for name in dumps(farm))  # made by itself, once LiteLLM had its tables
 
     def in_container(script: str, *, check: bool = True) -> tuple[int, str]:
         done = farm.gate_host.compose("exec", "-T", "backup", "bash", "-c", script, check=check)
