@@ -52,9 +52,9 @@ CARD_LABELS = {"server": "chat-1", "host": "here", "model": "chat", "mode": "cha
     for group in SETTINGS["prometheus_metrics_config"]
     if "litellm_deployment_cooled_down" in group["metrics"]
 )
-assert _COOLED == ["model_id"], "see the relabelling in corral/render/prometheus.py"
+assert _COOLED == ["litellm_model_name", "model_id"], "see the relabelling in corral/render/prometheus.py"
 RARE = {
-    "litellm_deployment_cooled_down_total": {"server", "job", "instance", "host"},
+    "litellm_deployment_cooled_down_total": {"server", "litellm_model_name", "job", "instance", "host"},
     "litellm_deployment_failure_responses_total": {"server"},  # none, where the gate itself refuses
     "ALERTS": {"host", "server", "model", "gpu"},
     # of a gate in containers only: tests/compose/test_run_backup.py reads it
