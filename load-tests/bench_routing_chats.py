@@ -66,34 +66,50 @@ Ask = Callable[[str, Sequence[Message], int], Awaitable[Answered]]
 """Asks for one turn: the name of the request, the conversation so far, the answer's tokens."""
 
 
+@dataclass(frozen=True)
+class Lengths:
+    """Between which bounds lengths are drawn: words of texts, tokens of answers; `systems` are the system prompts'."""
+
+    systems: tuple[int, ...] = (60, 180)
+    says: tuple[int, int] = (15, 45)
+    shots: tuple[int, int] = (120, 120)
+    answers: tuple[int, int] = (8, 24)
+
+
 def talks(
-    seed: int, count: int, turns: int, *, salt: str, each_s: float, thinks_s: float, shots: int = 0
-) -> list[Talk]:
-    """Return conversations of `turns` turns, and `shots` prompts that stand alone among them.
+    seed: int, count: int, turns: int | tuple[int, int], *, salt: str, each_s: float, thinks_s: float, shots: int = 0,
+    burst: int = 1, lengths: Lengths = Lengths(),
+) -> list[Talk]:  # fmt: skip
+    """Return conversations, and `shots` prompts that stand alone among them.
 
     Args:
         seed: the same gives the same, but for the salt.
         count: conversations.
-        turns: of each.
+        turns: of each, or the least and the most.
         salt: the first word of each system prompt.
         each_s: mean time between two beginnings.
         thinks_s: mean time between an answer and the next turn.
         shots: prompts without a second turn and without a system prompt.
+        burst: how many begin at a time.
+        lengths: of what is said.
     """
     random = Random(seed)
-    systems = [text(random, words) for words in (60, 180)]
+    least, most = (turns, turns) if isinstance(turns, int) else turns
+    systems = [text(random, words) for words in lengths.systems]
     found, begins_s = [], 0.0
     order = [True] * count + [False] * shots
     random.shuffle(order)
     for number, is_chat in enumerate(order):
-        begins_s += random.expovariate(1 / each_s)
-        length = turns if is_chat else 1
+        if number % burst == 0:
+            begins_s += random.expovariate(1 / (each_s * burst))
+        length = random.randint(least, most) if is_chat else 1
         system = f"{salt} {random.choice(systems)}" if is_chat else ""
-        says = tuple(text(random, random.randint(15, 45) if is_chat else 120) for _ in range(length))
+        words = lengths.says if is_chat else lengths.shots
+        says = tuple(text(random, random.randint(*words)) for _ in range(length))
         if not is_chat:
             says = (f"{salt} {number} {says[0]}",)
         pauses = tuple(random.expovariate(1 / thinks_s) for _ in range(length - 1))
-        found.append(Talk(number, begins_s, system, says, pauses, random.randint(8, 24)))
+        found.append(Talk(number, begins_s, system, says, pauses, random.randint(*lengths.answers)))
     return found
 
 
@@ -102,13 +118,16 @@ def text(random: Random, words: int) -> str:
     return " ".join("".join(random.choices(SYLLABLES, k=random.randint(1, 3))) for _ in range(words))
 
 
-async def run(given: Sequence[Talk], ask: Ask, answer_of: Callable[[str], str]) -> list[Answered]:
+async def run(
+    given: Sequence[Talk], ask: Ask, answer_of: Callable[[str], str], failed: list[str] | None = None
+) -> list[Answered]:
     """Hold all conversations and return their answers in the order of their sending.
 
     Args:
         given: the conversations.
         ask: sends a turn.
         answer_of: gives the text of a request's answer, to be sent back with the next turn.
+        failed: takes what was said of requests that failed, whose conversations then end; None: the first one raises.
     """
     answers: list[Answered] = []
 
@@ -120,7 +139,13 @@ async def run(given: Sequence[Talk], ask: Ask, answer_of: Callable[[str], str]) 
                 await asyncio.sleep(talk.thinks_s[turn - 1])
             messages.append({"role": "user", "content": said})
             call = f"{talk.number}.{turn}"
-            answers.append(await ask(call, messages, talk.answer_tokens))
+            try:
+                answers.append(await ask(call, messages, talk.answer_tokens))
+            except (RefusedError, aiohttp.ClientError, TimeoutError) as error:
+                if failed is None:
+                    raise
+                failed.append(str(error))
+                return
             messages.append({"role": "assistant", "content": answer_of(call)})
 
     async with asyncio.TaskGroup() as tasks:
@@ -222,17 +247,19 @@ class Summary:
     prefilled_tokens: int
     moved: int
     """Turns after the first that another server answered than the turn before."""
+    failed: int = 0
 
 
-def summary(answers: Sequence[Answered]) -> Summary:
-    """Return the figures of a run of at least two answers."""
+def summary(answers: Sequence[Answered], failed: int = 0) -> Summary:
+    """Return the figures of a run of at least two answers, and of so many requests that failed."""
     waits = [one.ttft_s for one in answers]
     cuts = quantiles(waits, n=20, method="inclusive")
     prompts = sum(one.prompt_tokens for one in answers)
     cached = sum(one.cached_tokens for one in answers)
     homes = {(one.talk, one.turn): one.server for one in answers}
     moved = sum(1 for (talk, turn), home in homes.items() if turn and home != homes[talk, turn - 1])
-    return Summary(len(answers), cuts[9], cuts[18], sum(waits) / len(waits), cached / prompts, prompts - cached, moved)
+    mean = sum(waits) / len(waits)
+    return Summary(len(answers), cuts[9], cuts[18], mean, cached / prompts, prompts - cached, moved, failed)
 
 
 def new_session() -> aiohttp.ClientSession:

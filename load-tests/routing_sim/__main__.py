@@ -6,8 +6,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from routing_sim.engine import Card
 from routing_sim.experiment import POLICIES, WORKLOADS, run
-from routing_sim.server import Card
 
 HEAD = (
     "workload",
@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3600, help="simulated time of each run")
     parser.add_argument("--workers", type=int, default=2, help="LiteLLM's processes")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES, help="least-busy always")
+    names = [one.name for one in WORKLOADS]
+    parser.add_argument("--workloads", nargs="+", choices=names, default=names, help="these alone")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kept", type=int, default=100_000, help="tokens a server keeps besides its slots")
     parser.add_argument("--json", type=Path, help="write the figures there too")
@@ -56,7 +58,7 @@ def main() -> None:
     for servers in given.servers:
         print(f"\n{servers} servers, {given.workers} workers, {given.seconds:g} s, seed {given.seed}\n")
         print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
-        for workload in WORKLOADS:
+        for workload in [one for one in WORKLOADS if one.name in given.workloads]:
             got = {
                 policy: run(
                     workload, policy, servers, seed=given.seed, until=given.seconds, workers=given.workers, card=card

@@ -1,8 +1,21 @@
-"""Simulated time: events in the order of their times, none of them waited for."""
+"""Simulated time: events in the order of their times, none of them waited for; or the time of an event loop."""
 
+import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """What a simulated server needs of a clock; `now` is in seconds."""
+
+    @property
+    def now(self) -> float:
+        """The time."""
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Let `action` happen in so many seconds."""
 
 
 class Clock:
@@ -27,3 +40,19 @@ class Clock:
             self.now, _, action = heapq.heappop(self._events)
             action()
         self.now = until
+
+
+class LoopClock:
+    """The time of an event loop: servers in real time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    @property
+    def now(self) -> float:
+        """Seconds, as the loop counts them."""
+        return self._loop.time()
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Let `action` happen in so many seconds."""
+        self._loop.call_later(seconds, action)

@@ -7,9 +7,10 @@ from statistics import quantiles
 
 from routing_sim import workloads
 from routing_sim.clock import Clock
+from routing_sim.engine import Card
 from routing_sim.gate import Gate
 from routing_sim.policies import LeastBusy, Ours, Policy, RoundRobin, Shuffle
-from routing_sim.server import Card, Request, SimulatedServer
+from routing_sim.server import Request, SimulatedServer
 
 AFTER_S = 600.0
 """Time for what is under way at the end."""
@@ -18,7 +19,7 @@ POLICIES = ("simple-shuffle", "round-robin", "least-busy", "corral")
 
 @dataclass(frozen=True)
 class Workload:
-    """What clients do. Intervals are seconds a chat or prompt for one server; more servers get as much more."""
+    """What clients do. Intervals are seconds a chat or prompt for a server of speed 1; more speed gets as much more."""
 
     name: str
     chat_each_s: float | None = None
@@ -33,7 +34,7 @@ WORKLOADS = (
     Workload("one-shot prompts", prompt_each_s=6),
     Workload("bursts of 16", prompt_each_s=8, burst=16),
     Workload("chats and prompts", chat_each_s=150, prompt_each_s=15),
-    Workload("uneven servers, nearly full", prompt_each_s=1.15, speeds=(1.0, 2.0, 4.0)),
+    Workload("uneven servers, nearly full", prompt_each_s=3.2, speeds=(1.0, 2.0, 4.0)),
     Workload("chats, a server lost for 60 s", chat_each_s=90, lost_at=600),
 )
 
@@ -68,10 +69,10 @@ def run(workload: Workload, policy: str, servers: int, *, seed: int, until: floa
         gate.send(request)
 
     if workload.chat_each_s:
-        each_s = workload.chat_each_s / servers
+        each_s = workload.chat_each_s / sum(speeds)
         workloads.chats(clock, Random(random.random()), send, each_s=each_s, until=until)
     if workload.prompt_each_s:
-        each_s = workload.prompt_each_s / servers
+        each_s = workload.prompt_each_s / sum(speeds)
         workloads.one_shots(clock, Random(random.random()), send, each_s=each_s, until=until, burst=workload.burst)
     if workload.lost_at is not None:
         clock.at(workload.lost_at, lambda: max(farm, key=lambda server: server.served).fail(60))

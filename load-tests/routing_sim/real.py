@@ -15,11 +15,11 @@ from corral_routing.poller import Place, Poller
 from corral_routing.prompts import prompt_of
 from corral_routing.reports import load_of
 from corral_routing.router import Router, Usage
-from routing_sim.server import Card
+from routing_sim.engine import Card
 
 Turn = Callable[[str, Sequence[Message], int], str]
 """Names the server of a turn."""
-SHORT_WORDS, LONG_WORDS = 15, 150
+SHORT_WORDS, LONG_WORDS, LONGEST_WORDS = 15, 120, 320
 DECODE_TOKENS = 32
 
 
@@ -35,8 +35,9 @@ class Server:
 async def measured(servers: Sequence[Server], *, slots: int, context: int, salt: str, rounds: int) -> dict[str, Card]:
     """Return each server's figures as the simulator takes them, measured while nothing else runs.
 
-    The time to the first token of new prompts of two lengths gives the prefill rate and what each request costs
-    besides; answers of one and of two streams at a time give the decode rate and what sharing costs.
+    The time to the first token of new prompts of three lengths gives the prefill rate, how it falls with the tokens
+    before, and what each request costs besides; answers of one and of two streams at a time give the decode rate and
+    what sharing costs.
 
     Args:
         servers: idle ones.
@@ -62,22 +63,62 @@ async def _measured(client: Client, server: Server, *, slots: int, context: int,
         return await client.ask(server.url, "0.0", said, tokens)
 
     await ask(SHORT_WORDS, 4)  # the first one pays for what is made once
-    short, long, alone, shared = list[Answered](), list[Answered](), list[Answered](), list[Answered]()
+    lengths: dict[int, list[Answered]] = {SHORT_WORDS: [], LONG_WORDS: [], LONGEST_WORDS: []}
+    alone, shared = list[Answered](), list[Answered]()
     for _ in range(rounds):
-        short.append(await ask(SHORT_WORDS, 2))
-        long.append(await ask(LONG_WORDS, 2))
+        for words, answers in lengths.items():
+            answers.append(await ask(words, 2))
         alone.append(await ask(SHORT_WORDS, DECODE_TOKENS))
         shared += await asyncio.gather(ask(SHORT_WORDS, DECODE_TOKENS), ask(SHORT_WORDS, DECODE_TOKENS))
-    spent_s = median(one.ttft_s for one in long) - median(one.ttft_s for one in short)
-    read = median(_uncached(one) for one in long) - median(_uncached(one) for one in short)
-    prefill_rate = read / max(spent_s, 1e-3)
-    overhead_s = max(0.0, median(one.ttft_s - _uncached(one) / prefill_rate for one in short))
+    prefill_rate, reach, overhead_s = fitted(
+        [(median(map(_uncached, answers)), median(one.ttft_s for one in answers)) for answers in lengths.values()]
+    )
     token_s = median(map(_token_s, alone))
     sharing = max(0.0, median(map(_token_s, shared)) / token_s - 1)
     return Card(
         slots=slots, context=context, prefill_rate=prefill_rate, decode_rate=1 / token_s, tokens_kept=20_000,
-        sharing=sharing, overhead_s=overhead_s,
+        sharing=sharing, overhead_s=overhead_s, reach=reach,
     )  # fmt: skip
+
+
+def fitted(points: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """Return prefill rate, `reach` and overhead (see `Card`) that give the times of three prompts, the shortest first.
+
+    The time of a prompt of n tokens is overhead + n / rate + reach x n^2 / (2 x rate): a parabola through three points.
+
+    Args:
+        points: tokens of each, and seconds to its first token.
+    """
+    (n1, t1), (n2, t2), (n3, t3) = points
+    slope, next_slope = (t2 - t1) / (n2 - n1), (t3 - t2) / (n3 - n2)
+    bend = max(0.0, 2 * (next_slope - slope) / (n3 - n1))
+    token_s = max(1e-6, slope - bend * (n1 + n2) / 2) if bend else max(1e-6, (t3 - t1) / (n3 - n1))
+    return 1 / token_s, bend / token_s, max(0.0, t1 - n1 * token_s - bend * n1**2 / 2)
+
+
+async def contention(servers: Sequence[Server], *, salt: str, rounds: int) -> float:
+    """Return by which share a prompt takes longer while the other server of two reads one too.
+
+    Args:
+        servers: two idle ones on one machine.
+        salt: makes the prompts new.
+        rounds: how often; the medians count.
+    """
+    random = Random(salt)
+
+    async def read(client: Client, server: Server) -> float:
+        said = [{"role": "user", "content": f"{salt} {text(random, LONG_WORDS)}"}]
+        one = await client.ask(server.url, "0.0", said, 2)
+        return one.ttft_s / _uncached(one)
+
+    async with new_session() as session:
+        alone, both = list[float](), list[float]()
+        clients = [(Client(session, one.key), one) for one in servers]
+        for _ in range(rounds):
+            for client, one in clients:
+                alone.append(await read(client, one))
+            both += await asyncio.gather(*(read(client, one) for client, one in clients))
+    return max(0.0, median(both) / median(alone) - 1)
 
 
 def _uncached(one: Answered) -> int:

@@ -8,9 +8,10 @@ from bench_routing_chats import Answered, Message, Talk
 
 from corral_routing.prompts import Prompt, prompt_of
 from routing_sim.clock import Clock
+from routing_sim.engine import Card, Host
 from routing_sim.gate import Gate
 from routing_sim.policies import Ours, Policy, RoundRobin
-from routing_sim.server import Card, Request, SimulatedServer
+from routing_sim.server import Request, SimulatedServer
 
 POLICIES = ("round-robin", "corral")
 AFTER_S = 600.0
@@ -22,6 +23,7 @@ def replayed(
     real: Sequence[Answered],
     asked: Mapping[str, Sequence[Message]],
     cards: Mapping[str, Card],
+    contention: float,
     *,
     system_tokens: Mapping[str, int],
     seed: int,
@@ -34,11 +36,13 @@ def replayed(
         real: the answers of the real run, for their tokens.
         asked: what was sent for each request of it.
         cards: the servers' figures.
+        contention: of their machine.
         system_tokens: of each system prompt.
         seed: of chance.
     """
     clock = Clock()
-    farm = [SimulatedServer(name, card, clock) for name, card in cards.items()]
+    host = Host(contention)
+    farm = [SimulatedServer(name, card, clock, host=host) for name, card in cards.items()]
     chooses: Policy = RoundRobin(1) if policy == "round-robin" else Ours(1, farm, clock, Random(seed))
     gate = Gate(chooses, farm, clock, Random(seed), 1)
     told = {(one.talk, one.turn): one for one in real}

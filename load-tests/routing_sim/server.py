@@ -1,7 +1,6 @@
-"""A simulated gpu-server with its llama-server: slots, a line, prefill and decode speeds, prompts remembered.
+"""A simulated gpu-server with its llama-server: slots, a line, prompts remembered.
 
-Prompts are read one after another, as llama-server fills its batches slot by slot; each further stream slows all by
-the same share. What it remembers is in `memory`.
+What it remembers is in `memory`, how fast it reads and writes in `engine`.
 """
 
 from collections import deque
@@ -10,30 +9,9 @@ from dataclasses import dataclass, field
 
 from corral_routing.prompts import Prompt
 from corral_routing.reports import Load, Status
-from routing_sim.clock import Clock
+from routing_sim.clock import Timer
+from routing_sim.engine import Card, Engine, Host
 from routing_sim.memory import Memory
-
-SHARING = 0.3
-OVERHEAD_S = 0.015
-"""What LiteLLM, the network and an empty prefill add to each request."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """A server's figures.
-
-    Speeds are tokens/s with one stream, of which each further one takes `sharing`; `tokens_kept` is what its memory
-    holds besides slots; `overhead_s` comes before each answer's first token, whatever its prompt.
-    """
-
-    slots: int = 4
-    max_queue: int = 16
-    context: int = 8192
-    prefill_rate: float = 500.0
-    decode_rate: float = 30.0
-    tokens_kept: int = 100_000
-    sharing: float = SHARING
-    overhead_s: float = OVERHEAD_S
 
 
 @dataclass
@@ -53,10 +31,14 @@ class Request:
     started: float = 0.0
 
 
+Began = Callable[[Request], None]
+"""Called with a request whose answer begins."""
+
+
 class SimulatedServer:
     """Takes requests and says when they begin and end."""
 
-    def __init__(self, name: str, card: Card, clock: Clock, speed: float = 1.0) -> None:
+    def __init__(self, name: str, card: Card, clock: Timer, speed: float = 1.0, host: Host | None = None) -> None:
         self.name = name
         self.card = card
         self.speed = speed
@@ -65,11 +47,11 @@ class SimulatedServer:
         self.prefilled_tokens = 0
         self.served = 0
         self._clock = clock
-        self._line: deque[Request] = deque()
+        self._line: deque[tuple[Request, Began]] = deque()
         self._running: set[int] = set()
         self._requests: dict[int, Request] = {}
-        self._reading_until = 0.0
         self._memory = Memory(card.slots, card.tokens_kept)
+        self._engine = Engine(clock, card, speed, host)
 
     @property
     def load(self) -> Load:
@@ -84,7 +66,7 @@ class SimulatedServer:
             card.decode_rate * self.speed, card.prefill_rate * self.speed,
         )  # fmt: skip
 
-    def take(self, request: Request, began: Callable[[Request], None]) -> str:
+    def take(self, request: Request, began: Began) -> str:
         """Take a request; returns `taken`, `full` or `down`. `request.done` is called at its end."""
         if not self.up:
             return "down"
@@ -92,21 +74,25 @@ class SimulatedServer:
             if len(self._line) >= self.card.max_queue:
                 return "full"
             request.started = -1.0
-            self._line.append(request)
-            self._waiting_began = began
+            self._line.append((request, began))
             return "taken"
         self._start(request, began)
         return "taken"
 
+    def change_speed(self, speed: float) -> None:
+        """Become so many times as fast as its card says."""
+        self.speed = speed
+        self._engine.change_speed(speed)
+
     def fail(self, down_s: float) -> None:
         """Die: every request it has fails, all is forgotten; it is back after `down_s`."""
         self.up = False
-        lost = [*self._requests.values(), *self._line]
+        lost = [*self._requests.values(), *(request for request, _ in self._line)]
         self._running.clear()
         self._requests.clear()
         self._line.clear()
         self._memory = Memory(self.card.slots, self.card.tokens_kept)
-        self._reading_until = 0.0
+        self._engine.stop()
         for request in lost:
             if request.done:
                 request.done(request, False)
@@ -117,21 +103,18 @@ class SimulatedServer:
 
         self._clock.after(down_s, back)
 
-    def _start(self, request: Request, began: Callable[[Request], None]) -> None:
+    def _start(self, request: Request, began: Began) -> None:
         clock, generation = self._clock, self.generation
         self._running.add(id(request))
         self._requests[id(request)] = request
         slot, request.cached = self._memory.begin(request.prompt, request.tokens)
-        uncached = max(1, request.tokens[-1] - request.cached)
-        self.prefilled_tokens += uncached
-        self._reading_until = max(clock.now, self._reading_until) + uncached / (self.card.prefill_rate * self.speed)
+        self.prefilled_tokens += request.tokens[-1] - request.cached
 
         def first() -> None:
             if self.generation == generation and id(request) in self._running:
                 request.first_token = clock.now
                 began(request)
-                per_token = (1 + self.card.sharing * (len(self._running) - 1)) / (self.card.decode_rate * self.speed)
-                clock.after(request.answer_tokens * per_token, end)
+                self._engine.write(request.answer_tokens, end)
 
         def end() -> None:
             if self.generation != generation or id(request) not in self._running:
@@ -141,8 +124,9 @@ class SimulatedServer:
             self.served += 1
             self._memory.end(slot, request.prompt, request.tokens, request.answer_tokens)
             if self._line:
-                self._start(self._line.popleft(), began)
+                self._start(*self._line.popleft())
             if request.done:
                 request.done(request, True)
 
-        clock.at(self._reading_until + self.card.overhead_s, first)
+        seconds = self.card.prefill_s(request.cached, request.tokens[-1])
+        self._engine.read(seconds, lambda: clock.after(self.card.overhead_s, first))

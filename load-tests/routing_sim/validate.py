@@ -20,8 +20,8 @@ import httpx
 from bench_routing_chats import Answered, Message, Summary, Talk, summary, talks
 
 from routing_sim import real
+from routing_sim.engine import Card
 from routing_sim.replay import POLICIES, replayed
-from routing_sim.server import Card
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOLERANCE = 0.15
@@ -52,8 +52,10 @@ class Compared:
 
 def compare(
     count: int, turns: int, *, seed: int, each_s: float, rounds: int = ROUNDS
-) -> tuple[dict[str, Card], list[Compared]]:
+) -> tuple[dict[str, Card], float, list[Compared]]:
     """Start two servers, measure them, and hold the same conversations under each policy, really and simulated.
+
+    Returns the servers' figures, how much one that computes slows the other, and what was found.
 
     Args:
         count: conversations.
@@ -80,9 +82,10 @@ def compare(
 
 async def _compare(
     servers: Sequence[real.Server], count: int, turns: int, seed: int, each_s: float, rounds: int
-) -> tuple[dict[str, Card], list[Compared]]:
+) -> tuple[dict[str, Card], float, list[Compared]]:
     salt = f"{time.time():.0f}"
     cards = await real.measured(servers, slots=SLOTS, context=CONTEXT, salt=f"m{salt}", rounds=rounds)
+    contention = await real.contention(servers, salt=f"c{salt}", rounds=rounds)
     runs: Mapping[str, Callable[[Sequence[Talk]], Awaitable[tuple[list[Answered], dict[str, list[Message]]]]]] = {
         "round-robin": lambda given: real.by_turns(given, servers),
         "corral": lambda given: real.routed(given, servers, Random(seed)),
@@ -92,9 +95,9 @@ async def _compare(
         given = talks(seed, count, turns, salt=f"{policy} {salt}", each_s=each_s, thinks_s=2 * each_s)
         answers, asked = await runs[policy](given)
         tokens = {one.system: _counted(servers[0], one.system) for one in given}
-        again = replayed(policy, given, answers, asked, cards, system_tokens=tokens, seed=seed)
+        again = replayed(policy, given, answers, asked, cards, contention, system_tokens=tokens, seed=seed)
         found.append(Compared(policy, summary(answers), summary(again)))
-    return cards, found
+    return cards, contention, found
 
 
 def _counted(server: real.Server, text: str) -> int:
@@ -107,11 +110,14 @@ def _counted(server: real.Server, text: str) -> int:
 
 def main(*, conversations: int, turns: int, seed: int, each_s: float, json_to: Path | None) -> int:
     """Print both, side by side; return 1 where they differ by more than the tolerance."""
-    cards, found = compare(conversations, turns, seed=seed, each_s=each_s)
-    print("| server | prefill | decode | a further stream | before each answer |\n|---|---|---|---|---|")
+    cards, contention, found = compare(conversations, turns, seed=seed, each_s=each_s)
+    columns = ("server", "prefill", "after 1,000 tokens", "decode", "a further stream", "before each answer")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name, card in cards.items():
-        speeds = f"{card.prefill_rate:.0f} tokens/s | {card.decode_rate:.0f} tokens/s"
+        further = card.prefill_rate / (1 + 1000 * card.reach)
+        speeds = f"{card.prefill_rate:.0f} tokens/s | {further:.0f} tokens/s | {card.decode_rate:.0f} tokens/s"
         print(f"| {name} | {speeds} | +{card.sharing:.0%} | {card.overhead_s * 1000:.0f} ms |")
+    print(f"\nWhile both compute each takes {contention:.0%} longer.")
     print("\n| policy | servers | TTFT mean | median | p95 | cached share | moved |\n|---|---|---|---|---|---|---|")
     for one in found:
         for kind, got in (("real", one.real), ("simulated", one.simulated)):
@@ -121,6 +127,7 @@ def main(*, conversations: int, turns: int, seed: int, each_s: float, json_to: P
     if json_to is not None:
         document = {
             "cards": {name: asdict(card) for name, card in cards.items()},
+            "contention": contention,
             "compared": [{**asdict(one), "ttft": one.ttft_error, "cached": one.cached_error} for one in found],
         }
         json_to.write_text(json.dumps(document, indent=1) + "\n")

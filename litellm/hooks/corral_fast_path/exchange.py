@@ -18,7 +18,7 @@ from litellm.proxy.route_llm_request import _raise_if_model_fully_blocked
 from starlette.requests import Request
 from starlette.types import Send
 
-from corral_fast_path import coverage, stock
+from corral_fast_path import coverage, recognition, stock
 from corral_fast_path.accounting import Account, shielded
 from corral_fast_path.attempt import Attempts
 from corral_fast_path.departure import Departure
@@ -48,8 +48,8 @@ class Exchange:
         Raises:
             ProxyException, HTTPException: what LiteLLM's exception handlers make an error of.
         """
-        self._user = await _authenticate(self._request)
         body = await read_request_body(request=self._request)
+        self._user = await _authenticate(self._kind, self._request, body)
         self._processing = ProxyBaseLLMRequestProcessing(data=_with_user(self._kind, body, self._user))
         departure = Departure(self._request.receive)
         try:
@@ -205,7 +205,18 @@ class Exchange:
         return headers | of_hooks | _kept(answer.headers, "content-encoding")
 
 
-async def _authenticate(request: Request) -> Any:
+async def _authenticate(kind: Kind, request: Request, body: Body) -> Any:
+    name = recognition.name_of(kind, request, body)
+    if name is None:
+        return await _authenticate_anew(request)
+    if (user := recognition.known(name, request)) is None:
+        user = await _authenticate_anew(request)
+        if body.get("model") == name.model:  # LiteLLM renames some
+            recognition.remember(name, user)
+    return user
+
+
+async def _authenticate_anew(request: Request) -> Any:
     keys = {
         "api_key": SpecialHeaders.openai_authorization,
         "azure_api_key_header": SpecialHeaders.azure_authorization,

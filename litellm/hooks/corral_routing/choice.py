@@ -2,7 +2,7 @@
 
 The expected time to the first token at a server, in seconds, and what sharing it costs after that:
 
-    estimate = wait + prefill + sharing
+    estimate = wait + prefill + sharing + loss
 
     wait     max(0, requests - slots + 1) x holding / slots       in line until a slot is free
     prefill  (uncached + ahead) x per_token                       the prompt's tokens that it does not remember, after
@@ -11,12 +11,16 @@ The expected time to the first token at a server, in seconds, and what sharing i
     sharing  SHARING x min(requests, slots - 1) x DECODE_TOKENS x per_answer_token
                                                                   each further stream slows all: 0.3 is what 1, 2 and 4
                                                                   streams of SmolLM2 showed (89, 137, 184 tokens/s)
+    loss     lost x per_token                                     what it would have to read anew, should the
+                                                                  conversation come back whose place this one takes
 
 | input            | source                                                                                        |
 |------------------|-----------------------------------------------------------------------------------------------|
 | requests, slots  | the server's last report (`/status`, `x-corral-*`), corrected by this process's own requests  |
 | holding          | mean time that a request held a slot, from answers                                            |
 | uncached         | characters of messages not in the prompt cache model x tokens a character, from answers       |
+| lost             | tokens that the prompt overwrites of another one that begins alike x the chance that this one  |
+|                  | comes back: see `prompt_cache`, `returns`                                                     |
 | ahead            | uncached tokens of this process's requests whose answers have not begun                       |
 | per_token, per_answer_token | 1 / `prompt_tokens_per_second`, 1 / `tokens_per_second` of `/status`               |
 
@@ -73,6 +77,7 @@ class Candidate(NamedTuple):
         decode_rate: tokens/s of answers, None likewise.
         ahead_tokens: uncached tokens sent to it whose answers have not begun.
         cached_tokens: of this prompt, those it is believed to remember.
+        lost_tokens: of other prompts, those it is likely to read anew if it takes this one.
     """
 
     name: str
@@ -84,6 +89,7 @@ class Candidate(NamedTuple):
     decode_rate: float | None
     ahead_tokens: float
     cached_tokens: float
+    lost_tokens: float = 0.0
 
 
 class Estimate(NamedTuple):
@@ -93,6 +99,7 @@ class Estimate(NamedTuple):
     wait_s: float
     prefill_s: float
     sharing_s: float
+    loss_s: float
     cached_tokens: float
     uncached_tokens: float
     total_s: float
@@ -149,41 +156,49 @@ def _reason(chosen: Estimate, most_cached: float, near: int) -> Reason:
 
 
 def _estimates(candidates: Sequence[Candidate], prompt_tokens: float, heat: float) -> tuple[Estimate, ...]:
-    mean_requests = _mean_requests(candidates)
-    slots = [one.slots for one in candidates if one.slots]
-    usual_slots = median(slots) if slots else 1
-    usual_prefill = _usual([one.prefill_rate for one in candidates], PREFILL_RATE)
-    usual_decode = _usual([one.decode_rate for one in candidates], DECODE_RATE)
-    most_cached = max(one.cached_tokens for one in candidates)
-    drafts = []
-    for one in candidates:
-        its_slots = one.slots or usual_slots
-        requests = one.confidence * one.requests + (1 - one.confidence) * max(mean_requests, one.requests)
-        drafts.append((one, its_slots, requests, requests >= its_slots - 1))
-    held = [crowded for one, _, _, crowded in drafts if most_cached and one.cached_tokens >= most_cached * 0.9]
-    spreads = bool(held) and all(held) and heat > 0
+    requests = _requests(candidates)
+    slots = _known([one.slots for one in candidates], 1)
+    prefill_rates = _known([one.prefill_rate for one in candidates], PREFILL_RATE)
+    decode_rates = _known([one.decode_rate for one in candidates], DECODE_RATE)
+    most_cached = max([one.cached_tokens for one in candidates])
+    spared = 0.0
+    if heat > 0 and most_cached:
+        held = zip(candidates, requests, slots, strict=True)
+        if all(its >= room - 1 for one, its, room in held if one.cached_tokens >= most_cached * 0.9):
+            spared = heat / (1 + heat)
     estimates = []
-    for one, its_slots, requests, _ in drafts:
-        uncached = max(0.0, prompt_tokens - one.cached_tokens)
-        counted = uncached
-        if spreads:
-            counted -= (most_cached - one.cached_tokens) * heat / (1 + heat)
-        wait_s = max(0.0, requests - its_slots + 1) * one.holding_s / its_slots
-        prefill_s = (counted + one.ahead_tokens) / (one.prefill_rate or usual_prefill)
-        sharing_s = SHARING * min(requests, its_slots - 1) * DECODE_TOKENS / (one.decode_rate or usual_decode)
-        total_s = wait_s + prefill_s + sharing_s
-        estimates.append(Estimate(one.name, wait_s, prefill_s, sharing_s, one.cached_tokens, uncached, total_s))
+    for one, its, room, prefill_rate, decode_rate in zip(
+        candidates, requests, slots, prefill_rates, decode_rates, strict=True
+    ):
+        cached = one.cached_tokens
+        uncached = prompt_tokens - cached if prompt_tokens > cached else 0.0
+        wait_s = (its - room + 1) * one.holding_s / room if its > room - 1 else 0.0
+        prefill_s = (uncached - (most_cached - cached) * spared + one.ahead_tokens) / prefill_rate
+        sharing_s = SHARING * min(its, room - 1) * DECODE_TOKENS / decode_rate
+        loss_s = one.lost_tokens / prefill_rate
+        total_s = wait_s + prefill_s + sharing_s + loss_s
+        estimates.append(Estimate(one.name, wait_s, prefill_s, sharing_s, loss_s, cached, uncached, total_s))
     return tuple(estimates)
 
 
-def _mean_requests(candidates: Sequence[Candidate]) -> float:
-    weight = sum(one.confidence for one in candidates)
-    return sum(one.confidence * one.requests for one in candidates) / weight if weight else 0.0
+def _requests(candidates: Sequence[Candidate]) -> list[float]:
+    """Return the requests of each, with at least the mean where nothing is known any more."""
+    confidences = [one.confidence for one in candidates]
+    requests = [one.requests for one in candidates]
+    if min(confidences) == 1.0:
+        return requests
+    weight = sum(confidences)
+    mean = sum([sure * its for sure, its in zip(confidences, requests, strict=True)]) / weight if weight else 0.0
+    return [sure * its + (1 - sure) * max(mean, its) for sure, its in zip(confidences, requests, strict=True)]
 
 
-def _usual(rates: Sequence[float | None], otherwise: float) -> float:
-    known = [rate for rate in rates if rate]
-    return median(known) if known else otherwise
+def _known(figures: Sequence[float | None], otherwise: float) -> Sequence[float]:
+    """Return the figures, with the median of those known for the others."""
+    known = [figure for figure in figures if figure]
+    if len(known) == len(figures):
+        return known
+    usual = median(known) if known else otherwise
+    return [figure or usual for figure in figures]
 
 
 def _draw(anchor: int, name: str) -> bytes:

@@ -21,7 +21,8 @@ def header(choice: Choice) -> str:
 def _figures(one: Estimate) -> str:
     return (
         f"{one.name} estimate={one.total_s:.3f}s wait={one.wait_s:.3f}s prefill={one.prefill_s:.3f}s"
-        f" sharing={one.sharing_s:.3f}s cached={one.cached_tokens:.0f} uncached={one.uncached_tokens:.0f}"
+        f" sharing={one.sharing_s:.3f}s loss={one.loss_s:.3f}s"
+        f" cached={one.cached_tokens:.0f} uncached={one.uncached_tokens:.0f}"
     )
 
 

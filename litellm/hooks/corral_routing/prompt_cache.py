@@ -5,6 +5,9 @@ two of them; so a prompt is what is kept and forgotten here too, and counts with
 from one kept takes its place, as it does in its slot. While a slot works on a prompt, no other can begin with it: it
 counts for others once it is over, and only for its own next turn before that, should its end not have been told.
 
+A prompt that shares a beginning with another one is given its place: llama-server overwrites what that one has beyond
+it, unless that is more than half, which it would save first.
+
 How many tokens a server holds is not told by it: slots x context, and what fits into its `cache_ram_mib`, which depends
 on the model. The model starts from a guess and learns from answers: a prompt that was believed kept and was processed
 anew had been pushed out by the tokens that came since. Without host memory there is nothing beside the slots to learn.
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from corral_routing.prompts import Prompt
+from corral_routing.returns import Returns
 
 HOST_MEMORY_FACTOR = 3
 """Tokens believed to lie in host memory for each token of context, until answers tell otherwise."""
@@ -26,43 +30,60 @@ LEAST_EXPECTED = 128
 """Tokens: of fewer, nothing is concluded."""
 
 
+@dataclass(slots=True)
+class Kept:
+    """A prompt that a server has.
+
+    Args:
+        nodes: of the prompt.
+        tokens: of it, and of its answer once that is known.
+        used: the server's processed tokens when it was last used.
+        rests_since: when its slot was done with it.
+        answered: whether its answer belongs to it.
+    """
+
+    nodes: tuple[int, ...]
+    tokens: int
+    used: int
+    rests_since: float
+    answered: bool = False
+
+
 class Match(NamedTuple):
-    """How much of a prompt is kept: the number of its nodes, their characters, tokens processed since it was used."""
+    """How much of a prompt is kept: the number of its nodes, their characters, tokens processed since it was used.
+
+    `beside` is the other prompt that has this beginning, whose place this one would take.
+    """
 
     depth: int
     chars: int
     distance: int
+    beside: Kept | None = None
 
 
 NOTHING = Match(0, 0, 0)
 
 
-@dataclass(slots=True)
-class _Kept:
-    nodes: tuple[int, ...]
-    tokens: int
-    used: int  # the server's processed tokens when it was last used
-    answered: bool = False
-
-
 class PromptCache:
     """One server's prompts. Bounded in tokens and in nodes; nothing here is text."""
 
-    def __init__(self, context_tokens: int, most_nodes: int) -> None:
+    def __init__(self, context_tokens: int, most_nodes: int, returns: Returns) -> None:
         """Start empty.
 
         Args:
             context_tokens: slots x context, what it holds at least.
             most_nodes: how many digests are kept at most, however short the prompts.
+            returns: is told which prompts are gone on from.
         """
         self._least = context_tokens
         self.budget = context_tokens * (1 + HOST_MEMORY_FACTOR)
         self.tokens = 0
         self._most_nodes = most_nodes
+        self._returns = returns
         self._host_mib: int | None = None
         self._nodes = 0
         self._processed = 0
-        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._kept: OrderedDict[int, Kept] = OrderedDict()
         self._busy: set[int] = set()  # last nodes of prompts that slots work on
         self._prefixes: dict[int, list[int]] = {}  # node -> [other prompts that pass through it, the last of them]
 
@@ -110,32 +131,37 @@ class PromptCache:
         last = self._kept.get(prefixes[node][1] if node in prefixes else node)
         distance = self._processed - last.used if last else 0
         whole = self._kept.get(node)
-        if whole is not None and whole.answered and depth < len(nodes):
+        if whole is None:
+            return Match(depth, prompt.chars[depth - 1], distance, last)
+        if whole.answered and depth < len(nodes):
             depth += 1  # the answer, sent back as the next message, was generated there
         return Match(depth, prompt.chars[depth - 1], distance)
 
-    def add(self, prompt: Prompt, tokens: int) -> None:
+    def add(self, prompt: Prompt, tokens: int, now: float) -> None:
         """Note that the server processes a prompt of so many tokens now."""
         nodes, kept = prompt.nodes, self._kept
         for node in reversed(nodes):
             if node in kept:
+                if kept[node].answered:
+                    self._returns.continued(now - kept[node].rests_since)
                 self._drop(node)
                 break
         leaf = nodes[-1]
         self._processed += tokens
-        kept[leaf] = _Kept(nodes, tokens, self._processed)
+        kept[leaf] = Kept(nodes, tokens, self._processed, now)
         self._busy.add(leaf)
         self.tokens += tokens
         self._nodes += len(nodes)
         self._trim()
 
-    def over(self, prompt: Prompt) -> None:
+    def over(self, prompt: Prompt, now: float) -> None:
         """Note that no slot works on a prompt any more: others can begin with what it has."""
         leaf = prompt.nodes[-1]
         kept = self._kept.get(leaf)
         if kept is None or leaf not in self._busy:
             return
         self._busy.discard(leaf)
+        kept.rests_since = now
         for node in kept.nodes:
             entry = self._prefixes.get(node)
             if entry is None:
@@ -144,9 +170,10 @@ class PromptCache:
                 entry[0] += 1
                 entry[1] = leaf
 
-    def answered(self, prompt: Prompt, tokens: int) -> None:
+    def answered(self, prompt: Prompt, tokens: int, now: float) -> None:
         """Note the tokens that a prompt and its answer have, now that it was answered."""
-        self.over(prompt)
+        self.over(prompt, now)
+        self._returns.answered()
         kept = self._kept.get(prompt.nodes[-1])
         if kept is not None:
             self.tokens += tokens - kept.tokens

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from random import Random
 
 from corral_routing.choice import Candidate, Choice, choose
-from corral_routing.prompt_cache import NOTHING, Match, PromptCache
+from corral_routing.prompt_cache import NOTHING, Kept, Match, PromptCache
 from corral_routing.prompts import Prompt
 from corral_routing.reports import Load, Status
+from corral_routing.returns import Returns
 from corral_routing.servers import Server, Standing
 
 MOST_NODES = 100_000
@@ -25,6 +26,8 @@ CHARS_PER_TOKEN = 4.0
 CONTEXT_TOKENS = 8192
 """slots x context of a server that has not told."""
 SMOOTHING = 0.1
+SLOT_SIMILARITY = 0.1
+"""llama-server's `--slot-prompt-similarity`: with less in common a prompt takes the slot that rested longest."""
 
 
 class FullError(Exception):
@@ -67,17 +70,19 @@ class Router:
         self.caches: dict[str, PromptCache] = {}
         self.picks: OrderedDict[str, Pick] = OrderedDict()
         self.chars_per_token = CHARS_PER_TOKEN
+        self.returns = Returns()
         self._random = random
         self._heat: OrderedDict[int, tuple[float, float]] = OrderedDict()
         self._heard: OrderedDict[str, Prompt] = OrderedDict()
 
     def server(self, name: str) -> Server:
         """Return the state of a server, new if it was not known."""
-        if name not in self.servers:
-            self.servers[name] = Server(name)
-            most = max(1000, MOST_NODES // len(self.servers))
-            self.caches[name] = PromptCache(CONTEXT_TOKENS, most)
-        return self.servers[name]
+        known = self.servers.get(name)
+        if known is not None:
+            return known
+        server = self.servers[name] = Server(name)
+        self.caches[name] = PromptCache(CONTEXT_TOKENS, max(1000, MOST_NODES // len(self.servers)), self.returns)
+        return server
 
     def keep(self, names: set[str]) -> None:
         """Forget the servers that are not among these."""
@@ -102,12 +107,17 @@ class Router:
         rooms = [server for server in able if not server.is_full(now)]
         if not rooms:
             raise FullError(self._retry_after_s(able))
-        matches = {server.name: self._match(server.name, prompt) for server in rooms}
-        tokens = prompt.chars[-1] / self.chars_per_token if prompt else 0.0
-        heat = self._heated(prompt, max(match.depth for match in matches.values()), now) if prompt else 0.0
-        candidates = [self._candidate(server, matches[server.name], now) for server in rooms]
+        tokens = heat = 0.0
+        if prompt is None:
+            matches = [NOTHING] * len(rooms)
+        else:
+            matches = [self.caches[server.name].match(prompt) for server in rooms]
+            tokens = prompt.chars[-1] / self.chars_per_token
+            heat = self._heated(prompt, max([match.depth for match in matches]), now)
+        candidates = [self._candidate(server, match, tokens, now) for server, match in zip(rooms, matches, strict=True)]
         choice = choose(candidates, tokens, heat, prompt, self._random)
-        self._note(call, choice, prompt, matches[choice.chosen.name], now)
+        at = next(at for at, server in enumerate(rooms) if server.name == choice.chosen.name)
+        self._note(call, choice, prompt, matches[at], now)
         return choice
 
     def heard(self, call: str, name: str, prompt: Prompt, now: float) -> None:
@@ -118,7 +128,7 @@ class Router:
         uncached = prompt.chars[-1] - cache.match(prompt).chars
         self.servers[name].sent(call, now, uncached / self.chars_per_token, by_other=True)
         tokens = round(prompt.chars[-1] / self.chars_per_token)
-        cache.add(prompt, tokens)
+        cache.add(prompt, tokens, now)
         self._heard[call] = prompt
         while len(self._heard) > MOST_PICKS:
             self._heard.popitem(last=False)
@@ -130,9 +140,9 @@ class Router:
             end(call, now)
             prompt = self._heard.pop(call, None) if answered else self._heard.get(call)  # how it ended may come later
             if prompt is not None and answered:
-                self.caches[name].answered(prompt, round(prompt.chars[-1] / self.chars_per_token))
+                self.caches[name].answered(prompt, round(prompt.chars[-1] / self.chars_per_token), now)
             elif prompt is not None:
-                self.caches[name].over(prompt)
+                self.caches[name].over(prompt, now)
 
     def unheard(self, call: str, name: str, prompt: Prompt, now: float) -> None:
         """Take from another worker that a server did not process a prompt after all."""
@@ -160,7 +170,7 @@ class Router:
             chars_per_token = pick.prompt.chars[-1] / usage.prompt_tokens
             if 0.25 < chars_per_token < 16:
                 self.chars_per_token += SMOOTHING * (chars_per_token - self.chars_per_token)
-            cache.answered(pick.prompt, usage.prompt_tokens + (usage.answer_tokens or 0))
+            cache.answered(pick.prompt, usage.prompt_tokens + (usage.answer_tokens or 0), now)
             if usage.cached_tokens is not None:
                 cache.learn(round(pick.expected_cached), usage.cached_tokens, pick.distance)
         return pick
@@ -171,7 +181,7 @@ class Router:
         if pick is None or pick.server not in self.servers:
             return None
         self.servers[pick.server].left(call, now)
-        self._over(pick)
+        self._over(pick, now)
         return pick
 
     def left(self, call: str, now: float) -> Pick | None:
@@ -180,7 +190,7 @@ class Router:
         if pick is None or pick.server not in self.servers:
             return None
         self.servers[pick.server].left(call, now)
-        self._over(pick)
+        self._over(pick, now)
         return pick
 
     def failed(self, call: str, now: float, *, full: bool) -> Pick | None:
@@ -204,37 +214,43 @@ class Router:
             self.caches[name].clear()
         self.caches[name].resize(status.load.slots * status.context, status.cache_ram_mib)
 
-    def _over(self, pick: Pick) -> None:
+    def _over(self, pick: Pick, now: float) -> None:
         if pick.prompt is not None:
-            self.caches[pick.server].over(pick.prompt)
+            self.caches[pick.server].over(pick.prompt, now)
 
     def _able(self, names: Sequence[str], now: float) -> list[Server]:
-        able, recovering = [], []
-        for name in names:
-            server = self.server(name)
-            standing = server.standing(now)
-            if standing is Standing.RECOVERING:
-                recovering.append(server)
-            elif standing is not Standing.OUT:
-                able.append(server)
-        return able or recovering  # those hold a request until they are back
+        servers, recovering, out = [self.server(name) for name in names], Standing.RECOVERING, Standing.OUT
+        standings = [server.standing(now) for server in servers]
+        if recovering not in standings and out not in standings:
+            return servers
+        able = [one for one, its in zip(servers, standings, strict=True) if its is not recovering and its is not out]
+        if able:
+            return able
+        # These hold a request until they are back.
+        return [one for one, its in zip(servers, standings, strict=True) if its is recovering]
 
-    def _candidate(self, server: Server, match: Match, now: float) -> Candidate:
-        status = server.status
-        return Candidate(
-            name=server.name,
-            requests=server.requests(),
-            confidence=server.confidence(now),
-            slots=server.load.slots if server.load else 0,
-            holding_s=server.holding_s,
-            prefill_rate=status.prefill_rate if status else None,
-            decode_rate=status.decode_rate if status else None,
-            ahead_tokens=server.prefill_ahead(now),
-            cached_tokens=match.chars / self.chars_per_token,
+    def _candidate(self, server: Server, match: Match, tokens: float, now: float) -> Candidate:
+        status, load = server.status, server.load
+        cached = match.chars / self.chars_per_token
+        return Candidate(  # by place: names would cost a tenth of the whole choice
+            server.name,
+            server.requests(),
+            server.confidence(now),
+            load.slots if load else 0,
+            server.holding_s,
+            status.prefill_rate if status else None,
+            status.decode_rate if status else None,
+            server.prefill_ahead(now),
+            cached,
+            self._lost(match.beside, cached, tokens, now) if match.beside else 0.0,
         )
 
-    def _match(self, name: str, prompt: Prompt | None) -> Match:
-        return self.caches[name].match(prompt) if prompt else NOTHING
+    def _lost(self, beside: Kept, cached: float, tokens: float, now: float) -> float:
+        """Return the tokens that are likely to be read anew as a prompt takes the place of one that begins alike."""
+        overwritten = beside.tokens - cached
+        if not 0 < overwritten <= cached or cached < SLOT_SIMILARITY * tokens:
+            return 0.0
+        return overwritten * self.returns.chance(now - beside.rests_since)
 
     def _note(self, call: str, choice: Choice, prompt: Prompt | None, match: Match, now: float) -> None:
         before = self.picks.pop(call, None)
@@ -243,7 +259,7 @@ class Router:
         name = choice.chosen.name
         self.servers[name].sent(call, now, choice.chosen.uncached_tokens)
         if prompt is not None:
-            self.caches[name].add(prompt, round(prompt.chars[-1] / self.chars_per_token))
+            self.caches[name].add(prompt, round(prompt.chars[-1] / self.chars_per_token), now)
         self.picks[call] = Pick(name, now, choice, prompt, choice.chosen.cached_tokens, match.distance)
         while len(self.picks) > MOST_PICKS:
             self.picks.popitem(last=False)

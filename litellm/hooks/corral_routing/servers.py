@@ -55,6 +55,9 @@ class Standing(Enum):
     OUT = "out"
 
 
+_AWAY = (Standing.OUT, Standing.RECOVERING)
+
+
 @dataclass(slots=True)
 class Flight:
     """A request sent to a server that is not known to have ended."""
@@ -82,6 +85,8 @@ class Server:
         self._standing = Standing.UNKNOWN
         self._ends: deque[tuple[float, float]] = deque(maxlen=MOST_FLIGHTS)
         """When requests that ended since its last report had been sent, and ended."""
+        self._counted_ends = 0
+        """Of these, those that the report counts."""
         self._ahead = 0.0
         self._ahead_at = 0.0
         self._unread = 0
@@ -91,13 +96,14 @@ class Server:
 
     def standing(self, now: float) -> Standing:
         """Return whether it may be given work now."""
-        if self._standing in (Standing.OUT, Standing.RECOVERING):
-            return self._standing
+        standing = self._standing
+        if standing in _AWAY:
+            return standing
         if now < self._barred_until:
             return Standing.OUT
-        if self._standing is Standing.READY and now - max(self.status_at, self.load_at) > STALE_S:
+        if now - self.load_at > STALE_S and now - self.status_at > STALE_S and standing is Standing.READY:
             return Standing.UNKNOWN
-        return self._standing
+        return standing
 
     def age_s(self, now: float) -> float:
         """Return how old its last report is."""
@@ -116,7 +122,7 @@ class Server:
         sent_since = self._sent_after(self.load_at - IN_TRANSIT_S) if self.flights else 0
         if self.load is None:
             return sent_since
-        return max(0, self.load.busy + self.load.queued - self._ended_since()) + sent_since
+        return max(0, self.load.busy + self.load.queued - self._counted_ends) + sent_since
 
     def prefill_ahead(self, now: float) -> float:
         """Return the tokens that it still has to read of prompts that the gate sent, at the speed it measured."""
@@ -130,8 +136,8 @@ class Server:
         status, load = self.status, self.load
         if status is None or load is None or self.age_s(now) > FULL_S:
             return False
-        certain = load.busy + load.queued - self._ended_since() + self._sent_after(self.load_at, own=True)
-        return certain >= load.slots + status.max_queue
+        room = load.slots + status.max_queue - (load.busy + load.queued - self._counted_ends)
+        return room <= 0 or (room <= len(self.flights) and room <= self._sent_after(self.load_at, own=True))
 
     def sent(self, call: str, now: float, uncached_tokens: float, *, by_other: bool = False) -> None:
         """Note a request sent to it, by this worker or another."""
@@ -232,25 +238,26 @@ class Server:
         if at < self.load_at:
             return  # overtaken by a later one
         self.load, self.load_at = load, at
-        while self._ends and self._ends[0][1] <= at:
-            self._ends.popleft()
+        ends = self._ends
+        while ends and ends[0][1] <= at:
+            ends.popleft()
+        counted = at - IN_TRANSIT_S
+        self._counted_ends = sum(1 for sent, _ in ends if sent <= counted)
 
     def _leave(self, call: str, now: float) -> None:
         flight = self.flights.pop(call, None)
         if flight is None:
             return
         self._read(flight)
-        if self.load is not None:
-            self._ends.append((flight.sent, now))
-
-    def _ended_since(self) -> int:
-        """Return how many of the requests that the last report counts have ended.
-
-        One that ended while the report was on its way counts too, though the report may have left it out: a request
-        too few until the next report, where the other mistake would keep a server that is free looking busy.
-        """
-        counted = self.load_at - IN_TRANSIT_S
-        return sum(1 for sent, _ in self._ends if sent <= counted)
+        if self.load is None:
+            return
+        # One that ended while the report was on its way counts too, though the report may have left it out: a request
+        # too few until the next report, where the other mistake would keep a server that is free looking busy.
+        counted, ends = self.load_at - IN_TRANSIT_S, self._ends
+        if len(ends) == MOST_FLIGHTS:
+            self._counted_ends -= ends[0][0] <= counted
+        ends.append((flight.sent, now))
+        self._counted_ends += flight.sent <= counted
 
     def _read(self, flight: Flight) -> None:
         """Note that a request's prompt has been read, or need not be any more."""

@@ -171,18 +171,24 @@ async def hold(client: httpx.AsyncClient, url: str, number: int) -> None:
         await client.post(f"{url}/v1/chat/completions", headers={"authorization": f"Bearer {MASTER_KEY}"}, json=body)
 
 
-def test_a_killed_server_loses_its_chat_to_the_other_and_comes_back_within_2_s_of_ready(gate: Gate) -> None:
+def test_a_killed_server_fails_no_request_loses_its_chat_and_comes_back_within_2_s_of_ready(gate: Gate) -> None:
     turns = grown(gate, "Fay", 6)
     first = [next(turns), next(turns)]
     home = first[-1].headers["x-corral-server"]
     server = gate.servers[home]
-    os.kill(server.process.pid, signal.SIGKILL)
-    server.process.wait(10)
+    with ThreadPoolExecutor(3) as pool:
+        asked = [{"role": "user", "content": f"{STORY} Which ship was number {number}?"} for number in range(3)]
+        load = [pool.submit(gate.chat, [one], max_tokens=100, ignore_eos=True) for one in asked]
+        wait_until(lambda: server.status()["busy"], 30, "the server to have work")
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait(10)
+        answers = [one.result() for one in load]
+    assert [answer.status_code for answer in answers] == [200] * 3, [answer.text for answer in answers]
     moved = [next(turns), next(turns), next(turns)]
     assert {answer.headers["x-corral-server"] for answer in moved} == set(gate.servers) - {home}
-    asked = [answer.json()["usage"]["prompt_tokens"] for answer in moved]
+    tokens = [answer.json()["usage"]["prompt_tokens"] for answer in moved]
     assert cached(moved[0]) < 60  # read once more
-    assert all(asked[turn] - cached(moved[turn]) < 60 for turn in (1, 2))
+    assert all(tokens[turn] - cached(moved[turn]) < 60 for turn in (1, 2))
 
     server.__enter__()
     server.ready()

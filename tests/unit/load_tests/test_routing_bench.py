@@ -6,7 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from bench_routing_chats import Answered, Client, RefusedError, Talk, new_session, run, summary, talks
+from bench_routing_chats import Answered, Client, Lengths, RefusedError, Talk, new_session, run, summary, talks
+from bench_routing_farms import BASE, OURS
+from bench_routing_servers import refusal, rows
+from bench_routing_workloads import Rounds
 
 END = {
     "choices": [],
@@ -53,6 +56,43 @@ def test_a_seed_says_the_same_and_a_salt_makes_it_new() -> None:
     assert not {talk.system for talk in one if talk.system} & {talk.system for talk in salted}
     assert sorted(len(talk.says) for talk in one) == [1, 1, 3, 3, 3, 3]
     assert not {talk.says[0] for talk in one if not talk.system} & {talk.says[0] for talk in salted}
+
+
+def test_lengths_turns_and_bursts_are_those_asked_for() -> None:
+    given = talks(1, 20, (2, 4), salt="a", each_s=1, thinks_s=1, burst=5, lengths=Lengths(says=(3, 6), answers=(7, 9)))
+    assert {len(talk.says) for talk in given} == {2, 3, 4}
+    assert {len(said.split()) for talk in given for said in talk.says} == {3, 4, 5, 6}
+    assert {talk.answer_tokens for talk in given} == {7, 8, 9}
+    begins = [talk.begins_s for talk in given]
+    assert [begins.count(one) for one in sorted(set(begins))] == [5, 5, 5, 5]
+
+
+async def test_a_failed_request_ends_its_conversation_alone_where_failures_are_counted() -> None:
+    talk, other = (Talk(number, 0.0, "Be brief.", ("One?", "Two?"), (0.0,), 2) for number in (1, 2))
+    good = said("Yes") + event(END)
+    async with server(500, good, good) as (url, asked), new_session() as session:
+        client, failed = Client(session, "key"), list[str]()
+        answers = await run([talk, other], lambda *turn: client.ask(url, *turn), client.said.__getitem__, failed)
+    assert len(asked) == 3
+    assert len({one.talk for one in answers}) == 1
+    assert ["500: made up" in one for one in failed] == [True]
+
+
+def test_what_a_router_refused_is_told_and_other_errors_are_not_swallowed() -> None:
+    refused = RefusedError("it answered 500")
+    assert refusal(refused) is refused
+    assert refusal(ExceptionGroup("a", [ExceptionGroup("b", [refused])])) is refused
+    assert refusal(ExceptionGroup("a", [refused, KeyError("x")])) is None
+
+
+def test_the_table_holds_each_router_against_least_busy_in_the_same_round() -> None:
+    def rounds(router: str, *waits: float) -> Rounds:
+        answers = [[Answered(0, turn, 0, wait, 9, 100, 50, 5, "a") for turn in (0, 1)] for wait in waits]
+        return Rounds(8, "simulated", "chats", router, tuple(summary(one, failed=1) for one in answers))
+
+    _, _, base, ours = rows([rounds(BASE, 1.0, 4.0, 2.0), rounds(OURS, 0.5, 1.0, 1.5)])
+    assert base == f"| 8 simulated | chats | {BASE} | 2.00 s | 2.00 s | 1.00 to 4.00 s | 1.00 | 50% | 1.00 | 0 | 3 |"
+    assert ours == f"| 8 simulated | chats | {OURS} | 1.00 s | 1.00 s | 0.50 to 1.50 s | 0.50 | 50% | 1.00 | 0 | 3 |"
 
 
 async def test_turns_carry_the_answers_before_them_and_refusals_are_waited_out() -> None:

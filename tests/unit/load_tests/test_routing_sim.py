@@ -5,9 +5,11 @@ from random import Random
 
 import pytest
 from routing_sim.clock import Clock
+from routing_sim.engine import OVERHEAD_S, SHARING, Card, Engine, Host
 from routing_sim.experiment import WORKLOADS, Outcome, run
 from routing_sim.memory import Memory
-from routing_sim.server import OVERHEAD_S, SHARING, Card, Request, SimulatedServer
+from routing_sim.real import fitted
+from routing_sim.server import Request, SimulatedServer
 from routing_sim.workloads import Talk
 
 CARD = Card(slots=2, max_queue=1, prefill_rate=100, decode_rate=10, context=1000, tokens_kept=0)
@@ -27,6 +29,58 @@ def test_prompts_are_read_one_after_another_and_at_the_servers_speed() -> None:
     served(server, clock, one, other)
     assert one.first_token == pytest.approx(2 + OVERHEAD_S)
     assert other.first_token == pytest.approx(4 + OVERHEAD_S)
+
+
+def engine(host: Host | None = None) -> tuple[Clock, Engine, dict[str, float]]:
+    clock = Clock()
+    return clock, Engine(clock, replace(CARD, batch=100), 1.0, host), {}
+
+
+def test_a_stream_gets_a_token_a_batch_while_a_prompt_is_read() -> None:
+    clock, one, ends = engine()
+    one.write(10, lambda: ends.update(stream=clock.now))
+    clock.run(0.5)
+    one.read(5.0, lambda: ends.update(prompt=clock.now))
+    clock.run(100)
+    assert ends["stream"] == pytest.approx(0.5 + 5)
+    assert ends["prompt"] == pytest.approx(0.5 + 5 + 0.05)  # after half of the step under way
+
+
+def test_servers_of_one_machine_slow_each_other_while_both_compute() -> None:
+    host = Host(0.5)
+    clock, one, ends = engine(host)
+    other = Engine(clock, CARD, 1.0, host)
+    one.read(2.0, lambda: ends.update(one=clock.now))
+    clock.run(1)
+    other.read(2.0, lambda: ends.update(other=clock.now))
+    clock.run(100)
+    assert ends["one"] == pytest.approx(1 + 1.5)
+    assert ends["other"] == pytest.approx(1 + 1.5 + 1)
+
+
+def test_tokens_far_back_cost_more() -> None:
+    card = replace(CARD, reach=0.001)
+    assert card.prefill_s(0, 1000) == pytest.approx(15)
+    assert card.prefill_s(0, 500) + card.prefill_s(500, 1000) == pytest.approx(15)
+
+
+def test_three_prompts_give_speed_reach_and_overhead() -> None:
+    card = replace(CARD, prefill_rate=400, reach=0.0005)
+    points = [(tokens, 0.02 + card.prefill_s(0, tokens)) for tokens in (40, 400, 1100)]
+    assert fitted(points) == pytest.approx((400, 0.0005, 0.02))
+    rate, reach, overhead_s = fitted([(40, 0.12), (400, 1.02), (1100, 2.6)])  # the last one quicker than it can be
+    assert (reach, overhead_s >= 0) == (0, True)
+    assert rate == pytest.approx(1060 / 2.48)
+
+
+def test_who_waits_in_line_is_told_of_its_own_beginning() -> None:
+    clock, began = Clock(), []
+    server = SimulatedServer("a", replace(CARD, slots=1), clock)
+    one, other = (Talk(Random(1), number, None).says(100, 10) for number in (1, 2))
+    server.take(one, lambda _request: began.append("one"))
+    server.take(other, lambda _request: began.append("other"))
+    clock.run(100)
+    assert began == ["one", "other"]
 
 
 def test_slots_and_the_line_are_bounded() -> None:
@@ -113,8 +167,8 @@ def test_chats_are_answered_sooner_than_by_least_busy_and_read_less() -> None:
 
 
 def test_single_prompts_spread_evenly_and_by_speed() -> None:
-    assert outcome(PROMPTS, "corral").uneven < 0.15
-    assert outcome(replace(UNEVEN, prompt_each_s=1.0), "corral", 6, 600).uneven < 0.15
+    assert outcome(PROMPTS, "corral", seconds=600).uneven < 0.15
+    assert outcome(replace(UNEVEN, prompt_each_s=3.2), "corral", 6, 400).uneven < 0.15
 
 
 def test_a_lost_server_fails_no_request_that_can_be_tried_again() -> None:

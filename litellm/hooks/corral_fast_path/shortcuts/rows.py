@@ -1,0 +1,46 @@
+"""JSON of the rows of spend.
+
+LiteLLM goes through all that a row says, piece by piece, before it makes JSON of it; and makes JSON of the whole row
+when it is queued, when it is taken out and when it is written, to know how large it is.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from litellm.proxy.db import spend_log_batching
+from litellm.proxy.spend_tracking import spend_tracking_utils
+
+_AS_JSON_ONLY = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+"""What JSON has no word for is for LiteLLM to translate."""
+_OF_CLIENTS = ("requester_metadata", "spend_logs_metadata", "proxy_server_request", "error_information")
+"""What others write into a row may be nested as deep as they like; LiteLLM cuts it off."""
+_NUL = b"\\u0000"
+
+_bytes_of_litellm = spend_log_batching._row_payload_bytes
+_dumps_of_litellm = spend_tracking_utils.safe_dumps
+
+
+def _bytes(row: Mapping[str, Any]) -> int:
+    """LiteLLM's count has a blank after each comma and colon, and escapes what is not ASCII."""
+    try:
+        found = orjson.dumps(row, default=str)
+    except TypeError:
+        return int(_bytes_of_litellm(row))
+    return len(found) + max(0, 2 * len(row) - 1) if found.isascii() else int(_bytes_of_litellm(row))
+
+
+def _dumps(data: Any, *limits: Any, **more: Any) -> str:
+    if limits or more or not isinstance(data, dict) or any(data.get(name) for name in _OF_CLIENTS):
+        return str(_dumps_of_litellm(data, *limits, **more))
+    try:
+        found = orjson.dumps(data, option=_AS_JSON_ONLY)
+    except TypeError:
+        return str(_dumps_of_litellm(data))
+    return str(_dumps_of_litellm(data)) if _NUL in found else found.decode()
+
+
+def install() -> None:
+    """Put them in the place of LiteLLM's."""
+    spend_log_batching._row_payload_bytes = _bytes
+    spend_tracking_utils.safe_dumps = _dumps

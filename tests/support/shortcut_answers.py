@@ -1,0 +1,163 @@
+"""Run in a process of its own: asks LiteLLM's functions and the fast path's shortcuts the same, prints both answers.
+
+LiteLLM's proxy, once imported, changes what other hooks do. The output is JSON: `same` has pairs of answers by subject,
+`known` says which keys are let in without another look.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from litellm.proxy import proxy_server
+from litellm.proxy._types import UserAPIKeyAuth, hash_token
+from litellm.proxy.auth.route_checks import RouteChecks
+from litellm.proxy.common_utils.cache_pydantic_utils import CacheCodec
+from litellm.proxy.spend_tracking.savings import compute_savings_spend
+from starlette.requests import Request
+
+import litellm
+from corral_fast_path import recognition
+from corral_fast_path.kinds import KINDS
+from corral_fast_path.shortcuts import daily_spend, keys, providers, routes, rows
+
+SECRET = "sk-a-key"
+TOKEN = hash_token(SECRET)
+CHAT = KINDS[0]
+BODY = {"model": "chat", "messages": [{"role": "user", "content": "?"}]}
+
+
+def savings() -> list[tuple[object, object]]:
+    usages: tuple[Mapping[str, Any] | None, ...] = (
+        None,
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "total_tokens": 15,
+            "prompt_tokens_details": {"cached_tokens": 4},
+        },
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cache_creation_input_tokens": 3},
+    )
+    asked = [
+        {
+            "model": model, "custom_llm_provider": provider, "compression_saved_tokens": saved, "usage_object": usage,
+            "gateway_injected_cache": False, "recorded_autorouter_savings": recorded,
+        }
+        for model, provider in (("chat", "hosted_vllm"), ("claude-sonnet-4-5", "anthropic"))
+        for usage in usages
+        for saved in (0, 7)
+        for recorded in (None, 0.5)
+    ]  # fmt: skip
+    return [(compute_savings_spend(**one), daily_spend._savings(**one)) for one in asked]
+
+
+def row_sizes() -> list[tuple[object, object]]:
+    plain = {"request_id": "a", "spend": 0.25, "startTime": "2026-11-21T00:00:00+00:00", "metadata": '{"a": "b"}'}
+    asked: list[Mapping[str, Any]] = [plain, {**plain, "user": "wörd"}, {}, {"a": datetime(2026, 11, 21, tzinfo=UTC)}]
+    return [(rows._bytes_of_litellm(row), rows._bytes(row)) for row in asked]
+
+
+def row_json() -> list[tuple[object, object]]:
+    cyclic: dict[str, Any] = {"a": 1}
+    cyclic["itself"] = cyclic
+    asked: list[Any] = [
+        {"a": 1e-6, "b": [1, None, True], "c": {"d": "wörd"}}, {"nul": "a\x00b"},
+        {"when": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"kind": litellm.LlmProviders.OPENAI}, {"usage": litellm.Usage(prompt_tokens=1)}, {"some": {3, 1}}, {1: "one"},
+        ["a", "b"], [], cyclic, {"requester_metadata": {"deep": {"deeper": "x"}}}, {"large": 1 << 70},
+    ]  # fmt: skip
+    return [(json.loads(rows._dumps_of_litellm(one)), json.loads(rows._dumps(one))) for one in asked]
+
+
+def provider_names() -> list[tuple[object, object]]:
+    def answer(ask: Any, *names: str) -> object:
+        try:
+            return ask(*names)
+        except Exception as error:  # errors are answers too
+            return repr(error)
+
+    asked = [("hosted_vllm/chat",), ("chat",), ("chat", "hosted_vllm"), ("gpt-4o",), ("azure/x",)]
+    return [
+        (answer(providers._of_litellm, *names), answer(providers._provider, *names)) for names in asked for _ in (1, 2)
+    ]
+
+
+def key_objects() -> list[tuple[object, object]]:
+    pairs: list[tuple[object, object]] = []
+    for changed in ({}, {"spend": 2.5}, {"blocked": True}, {"metadata": {"tags": ["a"]}}, {"rpm_limit": 7}):
+        entry = {**CacheCodec.serialize(key(), model_type=UserAPIKeyAuth), **changed}
+        for _ in range(3):
+            ours = keys._deserialize(entry, model_type=UserAPIKeyAuth)
+            theirs = keys._of_litellm(entry, model_type=UserAPIKeyAuth)
+            pairs.append((str(theirs.__dict__), str(ours.__dict__)))
+            ours.metadata["left by a request"] = True  # which the next must not see
+    return pairs
+
+
+def management_routes() -> list[tuple[object, object]]:
+    paths = [f"/v1{kind.path}" for kind in KINDS] + ["/key/generate", "/team/new", "/nowhere", "/user/info"]
+    return [(routes._is_management_of_litellm(path), routes._is_management(path)) for path in paths]
+
+
+def key(**settings: Any) -> UserAPIKeyAuth:
+    return UserAPIKeyAuth(token=TOKEN, **{"models": ["chat"], "rpm_limit": 5, **settings})
+
+
+def is_known(
+    then: Mapping[str, Any] | None = None, now: Mapping[str, Any] | None = None, *, deleted: bool = False,
+    **said: Any,
+) -> bool:  # fmt: skip
+    """Say whether a key that LiteLLM has let in with the settings `then` is let in with those of `now`."""
+    cache = proxy_server.user_api_key_cache
+    recognition._known.clear()
+    user = key(**(then or {}))
+    cache.set_cache(TOKEN, user, model_type=UserAPIKeyAuth)
+    headers = {"authorization": f"Bearer {SECRET}", **said.pop("headers", {})}
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "state": {},
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    request = Request(scope)
+    name = recognition.name_of(CHAT, request, {**BODY, **said})
+    if name is None:
+        return False
+    recognition.remember(name, user)
+    if now is not None:
+        cache.set_cache(TOKEN, key(**now), model_type=UserAPIKeyAuth)
+    if deleted:
+        cache.delete_cache(TOKEN)
+    found = recognition.known(name, request)
+    return found is not None and found.token == TOKEN and found is not user
+
+
+def main() -> None:
+    """Print all answers."""
+    soon, past = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) - timedelta(seconds=1)
+    subjects = (savings, row_sizes, row_json, provider_names, key_objects, management_routes)
+    known = {
+        "plain": is_known(),
+        "spent more": is_known(now={"spend": 3.0}),
+        "expires later": is_known({"expires": soon}),
+        "other parameters": is_known(temperature=0.5, stream=True),
+        "blocked since": is_known(now={"blocked": True}),
+        "deleted since": is_known(deleted=True),
+        "other models since": is_known(now={"models": ["embed"]}),
+        "has run out": is_known({"expires": past}),
+        "with a budget": is_known({"max_budget": 1.0}),
+        "of a team": is_known({"team_id": "a"}),
+        "of a user": is_known({"user_id": "a"}),
+        "with tags": is_known({"metadata": {"tags": ["a"]}}),
+        "for a customer": is_known(user="a"),
+        "with metadata": is_known(metadata={"tags": ["a"]}),
+        "with tools": is_known(tools=[{"type": "file_search"}]),
+        "with a header of LiteLLM": is_known(headers={"x-litellm-tags": "a"}),
+        "with another key's header": is_known(headers={"x-api-key": "sk-b"}),
+    }
+    same = {subject.__name__: [(repr(theirs), repr(ours)) for theirs, ours in subject()] for subject in subjects}
+    assert RouteChecks.is_management_route is routes._is_management_of_litellm, "run it with CORRAL_FAST_PATH=off"
+    print(json.dumps({"same": same, "known": known}))
+
+
+if __name__ == "__main__":
+    main()
