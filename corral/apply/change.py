@@ -23,6 +23,7 @@ from corral.farm.servers import base_name
 from corral.farmstate import Failure, FarmState
 from corral.keeper.changes import ChangeRequest
 from corral.local_farm import LocalFarm
+from corral.monitoring import beside
 from corral.parts import Part, parts
 from corral.paths import StateDir, write_private
 from corral.plan.check import check_fits
@@ -43,6 +44,14 @@ class Prepared:
     reasons: Mapping[str, list[str]]
     """What the farm file now says otherwise, by server."""
     notes: tuple[str, ...]
+    watched_otherwise: bool = False
+    """Whether the farm is watched, and the file's `monitoring` says something else than before."""
+
+    @property
+    def summary(self) -> str:
+        """One line for the history."""
+        watched = "changed monitoring" if self.watched_otherwise else ""
+        return "; ".join(filter(None, (self.difference.summary, watched)))
 
 
 def prepare(
@@ -65,7 +74,10 @@ def prepare(
     found = difference(running, wanted)
     local_farm.check_growth(seen, farm, [part.name for part in (*found.changed, *found.added)])
     reasons = {server.name: list(_reasons(server.model_name, farm.file, last)) for server in farm.servers}
-    return Prepared(farm, loaded.source_text, file, found, tuple(_alone(farm, found)), reasons, tuple(notes))
+    watched_otherwise = beside.is_on(state) and last is not None and last.monitoring != loaded.value.monitoring
+    return Prepared(
+        farm, loaded.source_text, file, found, tuple(_alone(farm, found)), reasons, tuple(notes), watched_otherwise
+    )
 
 
 def carry_out(
@@ -85,7 +97,7 @@ def carry_out(
     if failure is not None:
         raise _put_back(steps, undo, failure)
     _remember_ports(state, running, prepared)
-    return History(state).record(prepared.text, how, prepared.file, prepared.difference.summary)
+    return History(state).record(prepared.text, how, prepared.file, prepared.summary)
 
 
 def _roll_out(prepared: Prepared, key: str, steps: Steps, undo: list[ChangeRequest]) -> Failure | None:

@@ -21,6 +21,7 @@ from corral.apply.steps import Steps
 from corral.errors import CorralError
 from corral.farm import load_farm
 from corral.farmstate import FarmState
+from corral.monitoring import beside as monitoring_beside
 from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
 from corral.paths import StateDir
 from corral.progress import for_console
@@ -125,7 +126,7 @@ def _change_here(state: StateDir, file: Path, *, dry_run: bool, yes: bool, how: 
         running = _running(state)
         secrets = known_secrets(state)
         prepared = prepare(state, running, file, secrets, environment_of_parts(os.environ))
-        if prepared.difference.is_empty:
+        if prepared.difference.is_empty and not prepared.watched_otherwise:
             out.print("The farm runs as the farm file says; nothing to change.", highlight=False)
             return
         for note in prepared.notes:
@@ -138,6 +139,7 @@ def _change_here(state: StateDir, file: Path, *, dry_run: bool, yes: bool, how: 
         with progress:
             settle_s = prepared.farm.file.proxy.routing.cooldown_s + _GATES_PACE_S
             carry_out(state, running, prepared, secrets, Steps(state, progress.show, settle_s), how)
+        monitoring_beside.keep(state, environment_of_parts(os.environ), progress)
         out.print(f"Changed in {time.monotonic() - began:.1f} s.", highlight=False)
 
 
@@ -190,6 +192,7 @@ def _show(prepared: Prepared) -> None:
     rows += [("add", part.name, f"port {part.port}") for part in found.added]
     rows += [("remove", name, "") for name in found.removed]
     rows += [("restart", "litellm", "what the gate knows of the farm changes")] if found.gate else []
+    rows += [("change", "monitoring", "its part of the farm file")] if prepared.watched_otherwise else []
     table = Table(box=None, pad_edge=False, show_header=False)
     for row in rows:
         table.add_row(*map(escape, row))

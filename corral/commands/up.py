@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from corral import status
+from corral.monitoring import beside as monitoring_beside
 from corral.options import DEFAULT_STATE, FileOption, StateOption, environment_of_parts, farm_file, state_dir
 from corral.progress import for_console
-from corral.up import Started, bring_up
+from corral.up import Started, alone, bring_up
 
 out = Console()
 err = Console(stderr=True)
@@ -45,6 +46,9 @@ def up(state: StateOption = DEFAULT_STATE, file: FileOption = None) -> None:
         status.print_table(out, status.current(where))
         out.print('\nAnother key: make keys ARGS="create --models chat,embed"', highlight=False)
         return
+    progress = for_console(out)
+    with alone(where, progress):
+        monitoring_beside.keep(where, environment_of_parts(os.environ), progress)
     _welcome(started, started.key)
 
 

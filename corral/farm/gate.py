@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from corral.farm.values import Address, Image, ModelName, Name, Part, Plain, Port, Variable
+from corral.farm.values import Address, HttpsUrl, Image, ModelName, Name, Part, Plain, Port, Variable
 
 
 class Routing(Part):
@@ -74,6 +74,11 @@ class Monitoring(Part):
     grafana_port: Port = Field(default=3000, description="Grafana.")
     scrape_interval_s: int = Field(default=15, ge=1, le=600, description="How often servers are asked.")
     retention_days: int = Field(default=30, ge=1, le=3650, description="How long series are kept.")
+    probes: tuple[HttpsUrl, ...] = Field(
+        default=(),
+        description="Addresses behind what ends TLS: each must answer 2xx without a key; its certificate is watched.",
+        examples=[["https://gate.example/health/liveliness"]],
+    )
 
 
 class Langfuse(Part):

@@ -20,6 +20,9 @@ _DOCKER = re.compile(
     r"local|context:[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
     r"|ssh://([A-Za-z_][A-Za-z0-9._-]{0,63}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:\d{1,5})?"
 )
+_HTTPS_URL = re.compile(
+    r"https://([A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?(/[A-Za-z0-9._~/%?&=+,-]{0,300})?"
+)
 _RANGE = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})")
 
 
@@ -96,6 +99,16 @@ def _image(text: str) -> str:
     return text
 
 
+def _https_url(text: str) -> str:
+    if _HTTPS_URL.fullmatch(text):
+        return text
+    for beginning, what in (("http://", "is not served over TLS"), ("", "is no URL")):
+        meant = f"https://{text.removeprefix('http://')}"
+        if text.startswith(beginning) and _HTTPS_URL.fullmatch(meant):
+            raise ValueError(f"{what}; write {meant}")
+    raise ValueError("is no https URL without a password; write one like https://gate.example/health/liveliness")
+
+
 def _plain(text: str) -> str:
     if not text.isprintable() or "$" in text or "`" in text:
         raise ValueError("holds a control character, $ or a backtick; take it out")
@@ -129,6 +142,7 @@ ComputeCapability = Annotated[str, AfterValidator(_compute_capability)]
 CpuSet = Annotated[str, AfterValidator(_cpuset)]
 DockerEngine = Annotated[str, AfterValidator(_docker)]
 Image = Annotated[str, AfterValidator(_image)]
+HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 Plain = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Ports = Annotated[

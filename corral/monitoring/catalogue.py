@@ -53,6 +53,16 @@ def page() -> str:
         "| --- | --- |",
         *_gate(),
         "",
+        "## Metrics of the routing",
+        "",
+        "[routing.md](routing.md#seeing-why) lists them: `corral_routing_*`.",
+        "",
+        "## Metrics of probes, dumps and budgets",
+        "",
+        "| metric | labels | |",
+        "| --- | --- | --- |",
+        *_others(),
+        "",
         "## Dashboards",
         "",
         "Without an NVIDIA card panels marked GPU are empty.",
@@ -60,6 +70,23 @@ def page() -> str:
         *_dashboards(),
         "",
     ])  # fmt: skip
+
+
+_OTHERS = (
+    ("corral_key_spend_dollars", "api_key_alias", "what a key has spent of its budget (PostgreSQL's exporter)"),
+    ("corral_key_budget_dollars", "api_key_alias", "what it may spend"),
+    (
+        "probe_success",
+        "instance",
+        "1 where an address of `monitoring.probes` answered as it should (blackbox exporter)",
+    ),
+    ("probe_ssl_earliest_cert_expiry", "instance", "when its certificate ends, in seconds since 1970"),
+    (
+        "corral_backup_last_dump_timestamp_seconds",
+        "host",
+        "when the gate's database was dumped last (litellm/scripts/nightly.sh)",
+    ),
+)
 
 
 def needs_gpu(expression: str) -> bool:
@@ -75,8 +102,9 @@ def _rules(file: str) -> Iterator[dict[str, Any]]:
 def _alerts() -> Iterator[str]:
     for rule in _rules("alerts.yml"):
         name, meaning = rule["alert"], rule["annotations"]["summary"]
-        for label in ("server", "model", "host", "gpu", "api_key_alias", "integration"):
+        for label in ("server", "model", "host", "gpu", "api_key_alias", "integration", "instance"):
             meaning = meaning.replace(f"{{{{ $labels.{label} }}}}", f"*{label.split('_')[-1]}*")
+        meaning = meaning.replace("{{ $value | humanizeDuration }}", "*time*")
         meaning = meaning.replace("{{ $value | humanizePercentage }}", "*share*").replace("{{ $value }}", "*value*")
         meaning = meaning.replace("{{ $labels.", "*").replace(" }}", "*")
         yield f"| [{name}](runbooks/{name}.md) | {rule['labels']['severity']} | {rule.get('for', '-')} | {meaning} |"
@@ -92,6 +120,10 @@ def _gate() -> Iterator[str]:
     for group in SETTINGS["prometheus_metrics_config"]:
         labels = ", ".join(f"`{'server' if label == 'model_id' else label}`" for label in group["include_labels"])
         yield from (f"| `{metric}` | {labels} |" for metric in group["metrics"])
+
+
+def _others() -> Iterator[str]:
+    yield from (f"| `{metric}` | `{label}` | {meaning} |" for metric, label, meaning in _OTHERS)
 
 
 def _dashboards() -> Iterator[str]:

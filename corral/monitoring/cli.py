@@ -2,34 +2,23 @@
 
 import os
 import sys
-from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from corral import ports
 from corral import status as farm_status
-from corral.apply.steps import Steps
-from corral.errors import CorralError
-from corral.farm.gate import Monitoring
-from corral.farmstate import FarmState
-from corral.keeper.changes import ChangeRequest
-from corral.keys.access import base_url, resolve_access
-from corral.keys.client import GateAccess
-from corral.monitoring import files, gate_key, programs
-from corral.monitoring.files import Layout
-from corral.monitoring.parts import parts
+from corral.keys.access import resolve_access
+from corral.monitoring import beside, gate_key
+from corral.monitoring.beside import PARTS
 from corral.options import DEFAULT_STATE, StateOption, environment_of_parts, state_dir
 from corral.paths import StateDir
 from corral.progress import for_console
-from corral.running import farm_that_runs, state_that_runs
-from corral.up import alone, known_secrets
+from corral.running import state_that_runs
+from corral.up import alone
 
 NOT_RUNNING = 3
-PARTS = tuple(program.part for program in programs.PROGRAMS)
 PAGES = ("prometheus", "alertmanager")
 """Those that a person looks at."""
-_EXPORTER_PORTS = {"node-exporter": 9100, "pg-exporter": 9187}
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 out = Console()
@@ -37,7 +26,7 @@ out = Console()
 
 @app.callback(invoke_without_command=True)
 def start(context: typer.Context, state: StateOption = DEFAULT_STATE) -> None:
-    """Start Prometheus, Alertmanager and exporters beside the running farm; again after each `corral apply`.
+    """Start Prometheus, Alertmanager and exporters beside the running farm, and with it from now on.
 
     Programs that are not here are taken from Debian's packages, without installing them. Whom alerts go to comes from
     the environment: ALERT_WEBHOOK_URL, ALERT_MAIL_TO and more; docs/monitoring.md lists them.
@@ -55,25 +44,10 @@ def start(context: typer.Context, state: StateOption = DEFAULT_STATE) -> None:
     if context.invoked_subcommand is not None:
         return
     where = state_dir(state)
+    state_that_runs(where, "there is nothing to watch")
     progress = for_console(out)
-    running = state_that_runs(where, "there is nothing to watch")
     with alone(where, progress):
-        environment = environment_of_parts(os.environ)
-        found = _programs(where, environment)
-        farm, servers = farm_that_runs(where, running, environment)
-        settings = farm.monitoring or Monitoring()
-        layout = _layout(where, running, settings, found)
-        for note in files.write(layout, farm, servers, os.environ):
-            progress.note(note)
-        secrets = known_secrets(where)
-        gate_key.keep(layout.gate_key, GateAccess(base_url(running.endpoint), secrets.litellm_master_key))
-        wanted = parts(
-            layout, found, settings.retention_days, running.part("postgres").port, where, secrets, environment
-        )
-        with progress:
-            failure = Steps(where, progress.show, settle_s=0).do(ChangeRequest("", parts=wanted))
-        if failure is not None:
-            raise CorralError(f"{failure.part}: {failure.cause}", failure.mend)
+        beside.start(where, environment_of_parts(os.environ), os.environ, progress)
     _show(where)
 
 
@@ -85,17 +59,14 @@ def status(state: StateOption = DEFAULT_STATE) -> None:
 
 @app.command()
 def stop(state: StateOption = DEFAULT_STATE) -> None:
-    """Stop it; series are kept. `corral down` stops it too."""
+    """Stop it, and watch no more; series are kept."""
     where = state_dir(state)
-    running = state_that_runs(where, "there is nothing to watch")
-    there = tuple(part.name for part in running.parts if part.name in PARTS)
-    if not there:
-        out.print("The monitoring was not running.", highlight=False)
-        return
+    state_that_runs(where, "there is nothing to watch")
     progress = for_console(out)
-    with alone(where, progress), progress:
-        Steps(where, progress.show, settle_s=0).do(ChangeRequest("", remove=there))
-    out.print("The monitoring is stopped. Its series are kept.", highlight=False)
+    with alone(where, progress):
+        ran = beside.stop(where, progress)
+    said = "The monitoring is stopped. Its series are kept." if ran else "The monitoring was not running."
+    out.print(said, highlight=False)
 
 
 @app.command()
@@ -107,42 +78,6 @@ def key(state: StateOption = DEFAULT_STATE) -> None:
       CORRAL_ENDPOINT=http://192.168.1.10:4000 LITELLM_MASTER_KEY=... corral monitoring key
     """
     sys.stdout.write(gate_key.create(resolve_access(state)) + "\n")
-
-
-def _programs(where: StateDir, environment: dict[str, str]) -> dict[str, Path]:
-    folder = where.root / "programs"
-    found = programs.find(folder, environment)
-    if wanted := programs.missing(found):
-        out.print(
-            f"taking {', '.join(program.package for program in wanted)} from Debian's packages",
-            highlight=False,
-            soft_wrap=True,
-        )
-        programs.fetch(wanted, folder)
-        found = programs.find(folder, environment)
-    for program in programs.to_install(found):
-        out.print(
-            f"{program.part} is not here, so Prometheus shows alerts and sends them to nobody; as root: "
-            f"apt-get install --no-install-recommends {program.package}, then make monitoring again",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-    return found
-
-
-def _layout(where: StateDir, running: FarmState, settings: Monitoring, found: dict[str, Path]) -> Layout:
-    folder = where.root / "monitoring"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    preferred = {
-        "prometheus": settings.prometheus_port,
-        "alertmanager": settings.alertmanager_port,
-        **_EXPORTER_PORTS,
-    }
-    has = {part.name: part.port for part in running.parts if part.name in PARTS}
-    wanted = [(name, preferred[name]) for name in found if name not in has]
-    chosen, notes = ports.choose(wanted, {})
-    for note in notes:
-        out.print(note, highlight=False)
-    return Layout(folder, {**has, **chosen, "litellm": running.part("litellm").port})
 
 
 def _show(where: StateDir) -> None:

@@ -12,8 +12,10 @@ from corral.paths import CHECKOUT
 from corral.ports import HOST
 from corral.render import prometheus
 from corral.render.document import yaml_file
+from corral.render.key_budgets import queries
 
 SHIPPED = CHECKOUT / "monitoring"
+QUERIES = "queries.yml"
 GATE_KEY = "gate-metrics-key"
 CONFIGURE_TIMEOUT_S = 10.0
 
@@ -40,14 +42,16 @@ class Layout:
         return f"{HOST}:{self.ports[part]}" if part in self.ports else None
 
 
-def write(layout: Layout, farm: FarmFile, servers: Sequence[Server], environment: Mapping[str, str]) -> list[str]:
+def write(
+    layout: Layout, farm: FarmFile, servers: Sequence[Server], environment: Mapping[str, str] | None
+) -> list[str]:
     """Write all of it; return what there is to say.
 
     Args:
         layout: where.
         farm: the farm file that runs.
         servers: with the ports that they have.
-        environment: of this process, with ALERT_* in it.
+        environment: of this process, with ALERT_* in it; None keeps the receivers that are there.
 
     Raises:
         CorralError: a receiver of alerts is wrong.
@@ -64,16 +68,20 @@ def write(layout: Layout, farm: FarmFile, servers: Sequence[Server], environment
         gate_key_file=GATE_KEY,
         postgres=layout.address("pg-exporter"),
         nodes={host: node} if node else {},
+        prober=layout.address("blackbox-exporter"),
         rules=("rules/farm.yml", str(rules / "alerts.yml"), str(rules / "recording.yml")),
     )
     settings = farm.monitoring or Monitoring()
+    (layout.folder / QUERIES).write_text(queries(QUERIES).text, encoding="utf-8")
     for path, document in (
         ("prometheus.yml", prometheus.configuration(farm, settings, places)),
         ("targets/gpu-servers.yml", prometheus.targets(servers)),
         ("rules/farm.yml", prometheus.parameters(servers)),
     ):
         (layout.folder / path).write_text(yaml_file(path, document).text, encoding="utf-8")
-    return _receivers(layout.folder, environment) if places.alertmanager else []
+    if places.alertmanager is None or (environment is None and (layout.folder / "alertmanager.yml").exists()):
+        return []
+    return _receivers(layout.folder, environment or {})
 
 
 def _receivers(folder: Path, environment: Mapping[str, str]) -> list[str]:

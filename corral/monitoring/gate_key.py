@@ -5,6 +5,7 @@ LiteLLM 1.106.2 lets a key call the routes in `allowed_routes` only (litellm/pro
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -12,9 +13,13 @@ import httpx
 from corral.errors import CorralError
 from corral.keys.client import GateAccess
 from corral.paths import write_private
+from corral.render.prometheus import ROUTING_METRICS
 
 TIMEOUT_S = 10.0
-_ROUTES = ["/metrics", "/metrics/"]
+OWN = "/metrics/"
+"""LiteLLM's own page."""
+PAGES = (OWN, ROUTING_METRICS)
+_ROUTES = ["/metrics", "/metrics/", ROUTING_METRICS]
 
 
 def create(access: GateAccess) -> str:
@@ -47,34 +52,42 @@ def create(access: GateAccess) -> str:
         ) from error
 
 
-def keep(file: Path, access: GateAccess) -> None:
+def keep(file: Path, access: GateAccess, pages: Sequence[str] = PAGES) -> None:
     """See to it that a file holds a key that works; make one if it does not.
+
+    Args:
+        file: mode 600.
+        access: to the gate, as its administrator.
+        pages: that the gate has.
 
     Raises:
         CorralError: the gate gives none, or has no metrics.
     """
-    if file.exists() and _metrics(access, file.read_text(encoding="utf-8")) == httpx.codes.OK:
+    if file.exists() and not _refused(access, file.read_text(encoding="utf-8"), pages):
         return
     key = create(access)
-    status = _metrics(access, key)
-    if status != httpx.codes.OK:
+    if refused := _refused(access, key, pages):
         raise CorralError(
-            f"the gate answers {status} where its metrics should be",
+            f"the gate answers {refused} where its metrics should be",
             "the farm file needs `monitoring: {}`; add it, then make apply",
         )
     write_private(file, key)
 
 
-def _metrics(access: GateAccess, key: str) -> int:
+def _refused(access: GateAccess, key: str, pages: Sequence[str]) -> str:
+    """Return status and path of the first page that the key does not get; empty if it gets all."""
     try:
-        answer = httpx.get(
-            f"{access.base_url}/metrics/",
-            timeout=TIMEOUT_S,
-            trust_env=False,
-            headers={"Authorization": f"Bearer {key}"},
-        )
+        for path in pages:
+            answer = httpx.get(
+                f"{access.base_url}{path}",
+                timeout=TIMEOUT_S,
+                trust_env=False,
+                headers={"Authorization": f"Bearer {key}"},
+            )
+            if answer.status_code != httpx.codes.OK:
+                return f"{answer.status_code} at {path}"
     except httpx.HTTPError as error:
         raise CorralError(
             f"the gate at {access.base_url} does not answer: {type(error).__name__}", "see its log: corral logs litellm"
         ) from error
-    return answer.status_code
+    return ""

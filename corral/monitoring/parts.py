@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from corral.monitoring.files import Layout
+from corral.monitoring.files import QUERIES, SHIPPED, Layout
 from corral.parts import OWNER_VARIABLE, SYSTEM_VARIABLES, Part
 from corral.paths import StateDir
 from corral.ports import HOST
@@ -48,12 +48,16 @@ def parts(
             f"--storage.path={layout.folder / 'alerts'}",
             "--cluster.listen-address=",
         ],
+        "pg-exporter": [f"--extend.query-path={layout.folder / QUERIES}"],
+        "blackbox-exporter": [f"--config.file={SHIPPED / 'blackbox' / 'blackbox.yml'}"],
     }
+    authorities = {name: environment[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in environment}
     extra = {
         "pg-exporter": {
             "DATA_SOURCE_NAME": f"postgresql://litellm:{quote(secrets.postgres_password, safe='')}"
             f"@{HOST}:{database_port}/litellm?sslmode=disable"
-        }
+        },
+        "blackbox-exporter": authorities,
     }
     ready = {"prometheus": "/-/ready", "alertmanager": "/-/ready"}
 

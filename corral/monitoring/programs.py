@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,18 +42,23 @@ PROGRAMS = (
     Program("node-exporter", ("prometheus-node-exporter", "node_exporter"), "prometheus-node-exporter"),
     Program("pg-exporter", ("prometheus-postgres-exporter", "postgres_exporter"), "prometheus-postgres-exporter"),
 )
+PROBER = Program(
+    "blackbox-exporter", ("prometheus-blackbox-exporter", "blackbox_exporter"), "prometheus-blackbox-exporter"
+)
+"""Only where the farm file has addresses to probe."""
 
 
-def find(folder: Path, environment: Mapping[str, str]) -> dict[str, Path]:
+def find(wanted: Sequence[Program], folder: Path, environment: Mapping[str, str]) -> dict[str, Path]:
     """Return the executables that are here, by part.
 
     Args:
+        wanted: programs to look for.
         folder: where `fetch` puts them.
         environment: of this process; its PATH comes first.
     """
     path = os.pathsep.join([environment.get("PATH", ""), str(folder), *_SYSTEM_FOLDERS])
     found = {}
-    for program in PROGRAMS:
+    for program in wanted:
         debians = () if program.needs and not program.needs.exists() else program.names[:1]
         names = (*debians, *program.names[1:])
         there = next((hit for name in names if (hit := shutil.which(name, path=path))), None)
@@ -62,14 +67,14 @@ def find(folder: Path, environment: Mapping[str, str]) -> dict[str, Path]:
     return found
 
 
-def missing(found: Mapping[str, Path]) -> list[Program]:
+def missing(wanted: Sequence[Program], found: Mapping[str, Path]) -> list[Program]:
     """Return the programs that are not here and can be fetched."""
-    return [program for program in PROGRAMS if program.part not in found and program.needs is None]
+    return [program for program in wanted if program.part not in found and program.needs is None]
 
 
-def to_install(found: Mapping[str, Path]) -> list[Program]:
+def to_install(wanted: Sequence[Program], found: Mapping[str, Path]) -> list[Program]:
     """Return the programs that are not here, and that only an installation brings."""
-    return [program for program in PROGRAMS if program.part not in found and program.needs is not None]
+    return [program for program in wanted if program.part not in found and program.needs is not None]
 
 
 def fetch(wanted: list[Program], folder: Path) -> None:

@@ -150,8 +150,8 @@ class Service(TypedDict, total=False):
     logging: Logging
 
 
-class Network(TypedDict):
-    """A network that another compose file makes."""
+class External(TypedDict):
+    """A network or a volume that another compose file makes."""
 
     name: str
     external: bool
@@ -162,8 +162,8 @@ class ComposeFile(TypedDict, total=False):
 
     name: Required[str]
     services: Required[dict[str, Service]]
-    volumes: dict[str, dict[str, str]]
-    networks: dict[str, Network]
+    volumes: dict[str, External | dict[str, str]]
+    networks: dict[str, External]
 
 
 def hardened(service: Service) -> Service:

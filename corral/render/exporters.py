@@ -3,14 +3,18 @@
 from collections.abc import Iterator, Sequence
 
 from corral.farm import FarmFile, Server
-from corral.render.compose import ComposeFile, Service, compose_file, hardened, published
+from corral.render.compose import ComposeFile, Service, compose_file, hardened, mounted, published
 from corral.render.document import Rendered
+from corral.render.key_budgets import queries
+from corral.render.nightly_dump import VOLUME
 from corral.render.prometheus import LOOPBACK, NODE_EXPORTER_PORT, POSTGRES_EXPORTER_PORT, at
 from corral.render.proxy_host import DATABASE_PASSWORD, POSTGRES_PORT, on_host_network
 
 NODE_EXPORTER_IMAGE = "prom/node-exporter:v1.9.1"
 POSTGRES_EXPORTER_IMAGE = "prometheuscommunity/postgres-exporter:v0.17.1"
 NOBODY = "65534:65534"
+_DUMPS = "/dumps"
+_QUERIES = "queries.yml"
 
 
 def render(farm: FarmFile, servers: Sequence[Server]) -> Iterator[Rendered]:
@@ -25,10 +29,12 @@ def render(farm: FarmFile, servers: Sequence[Server]) -> Iterator[Rendered]:
             "services": {"node-exporter": _node_exporter(host.address)},
         }
         if name == farm.gate_host:
+            _tell_of_dumps(farm, document)
             bridged = not on_host_network(farm, servers)
             document["services"]["postgres-exporter"] = _postgres_exporter(farm, bridged=bridged)
             if bridged:
                 document["networks"] = {"gate": {"name": f"{farm.name}-gate_default", "external": True}}
+            yield queries(f"hosts/{name}/exporters/{_QUERIES}")
         yield compose_file(f"hosts/{name}/exporters/compose.yaml", document)
 
 
@@ -54,6 +60,14 @@ def _node_exporter(address: str) -> Service:
     })  # fmt: skip
 
 
+def _tell_of_dumps(farm: FarmFile, document: ComposeFile) -> None:
+    """Have the node exporter read what lies beside the dumps of the gate's database."""
+    node = document["services"]["node-exporter"]
+    node["command"] = [*node["command"], f"--collector.textfile.directory={_DUMPS}"]
+    node["volumes"] = [*node["volumes"], {"type": "volume", "source": VOLUME, "target": _DUMPS, "read_only": True}]
+    document["volumes"] = {VOLUME: {"name": f"{farm.name}-gate_{VOLUME}", "external": True}}
+
+
 def _postgres_exporter(farm: FarmFile, *, bridged: bool) -> Service:
     beside_prometheus = farm.monitoring_host == farm.gate_host
     address = LOOPBACK if beside_prometheus else farm.hosts[farm.gate_host].address
@@ -62,7 +76,8 @@ def _postgres_exporter(farm: FarmFile, *, bridged: bool) -> Service:
     service: Service = {
         "image": POSTGRES_EXPORTER_IMAGE,
         "user": NOBODY,
-        "command": [f"--web.listen-address={listen}"],
+        "command": [f"--web.listen-address={listen}", f"--extend.query-path=/etc/corral/{_QUERIES}"],
+        "volumes": [mounted(f"./{_QUERIES}", f"/etc/corral/{_QUERIES}")],
         "environment": {
             "DATA_SOURCE_URI": f"{database}/litellm?sslmode=disable",
             "DATA_SOURCE_USER": "litellm",

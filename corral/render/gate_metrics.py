@@ -6,10 +6,11 @@ Found in the source of LiteLLM 1.106.2, and by scraping it (tests/e2e/test_monit
   told otherwise): it names keys and spend.
 - `prometheus_metrics_config` keeps the metrics that it lists and drops all others: some eighty metrics with up to
   fourteen labels each, a client's address and user agent among them, would be a series for every application and host.
+- `litellm_deployment_cooled_down` gets its labels' values by place, the model's name first: without that label the name
+  stands where the deployment's should.
 - A counter over `prometheus_metrics_max_series_per_metric` goes on in one series whose labels all say `other`, so that
   sums stay true; a gauge drops what is over. That bounds a farm with thousands of keys.
-- Budgets are known from the first request of a key on, unless `prometheus_initialize_budget_metrics` has them read from
-  the database every five minutes.
+- Its gauges of keys' budgets are dropped; corral/render/key_budgets.py says why and what there is instead.
 """
 
 from collections.abc import Mapping
@@ -33,17 +34,13 @@ SETTINGS: Mapping[str, Any] = {
         _group("latency", _BY_SERVER, "request_total_latency_metric", "llm_api_latency_metric"),
         _group("routing", _BY_SERVER, "deployment_success_responses"),
         _group("refusals", (*_BY_SERVER, "exception_status", "exception_class"), "deployment_failure_responses"),
-        _group("deployments", ("model_id",), "deployment_state", "deployment_cooled_down"),
+        _group("deployments", ("model_id",), "deployment_state"),
+        _group("cooldowns", ("litellm_model_name", "model_id"), "deployment_cooled_down"),
         _group(
             "fallbacks", ("requested_model", "fallback_model"),
             "deployment_successful_fallbacks", "deployment_failed_fallbacks",
         ),
-        _group(
-            "budgets", ("hashed_api_key", "api_key_alias"),
-            "remaining_api_key_budget_metric", "api_key_max_budget_metric",
-        ),
         _group("callbacks", ("callback_name",), "callback_logging_failures_metric"),
     ],
     "prometheus_metrics_max_series_per_metric": SERIES_PER_METRIC,
-    "prometheus_initialize_budget_metrics": True,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`monitoring/compose.yaml`: Prometheus, Alertmanager and Grafana, on the network of their host.
+"""`monitoring/compose.yaml`: Prometheus, Alertmanager, Grafana and what probes, on the network of their host.
 
 They are asked by nobody but people, ask many, and listen where the farm file says: on the loopback unless told
 otherwise. On a bridged network they could reach neither a gate nor a GPU server that listens on the loopback.
@@ -12,12 +12,23 @@ from collections.abc import Iterator, Sequence
 from corral.farm import FarmFile, Server
 from corral.farm.gate import Monitoring
 from corral.render import exporters, prometheus
-from corral.render.compose import ComposeFile, Healthcheck, Service, Text, Variable, compose_file, hardened, mounted
+from corral.render.compose import (
+    ComposeFile,
+    External,
+    Healthcheck,
+    Service,
+    Text,
+    Variable,
+    compose_file,
+    hardened,
+    mounted,
+)
 from corral.render.document import Rendered
 from corral.render.prometheus import at, reached
 
 PROMETHEUS_IMAGE = "prom/prometheus:v3.5.0"
 ALERTMANAGER_IMAGE = "prom/alertmanager:v0.28.1"
+BLACKBOX_IMAGE = "prom/blackbox-exporter:v0.27.0"
 GRAFANA_IMAGE = "grafana/grafana:11.6.0"
 NOBODY = 65534
 GRAFANA_USER = 472
@@ -47,11 +58,10 @@ def render(farm: FarmFile, servers: Sequence[Server]) -> Iterator[Rendered]:
         "alertmanager": _alertmanager(farm.monitoring),
         "grafana": _grafana(farm.monitoring),
     }
-    document: ComposeFile = {
-        "name": f"{farm.name}-monitoring",
-        "services": services,
-        "volumes": {name: {} for name in services},
-    }
+    volumes: dict[str, External | dict[str, str]] = {name: {} for name in services}
+    if farm.monitoring.probes:
+        services["blackbox-exporter"] = _blackbox_exporter()
+    document: ComposeFile = {"name": f"{farm.name}-monitoring", "services": services, "volumes": volumes}
     yield compose_file("monitoring/compose.yaml", document)
 
 
@@ -139,6 +149,26 @@ def _grafana(monitoring: Monitoring) -> Service:
     })  # fmt: skip
 
 
+def _blackbox_exporter() -> Service:
+    """Return what asks the probed addresses. Whoever reaches it can have it ask anything: the loopback only."""
+    listen = at(prometheus.LOOPBACK, prometheus.BLACKBOX_EXPORTER_PORT)
+    return hardened({
+        "image": BLACKBOX_IMAGE,
+        "user": f"{NOBODY}:{NOBODY}",
+        "command": ["--config.file=/etc/corral/blackbox/blackbox.yml", f"--web.listen-address={listen}"],
+        "network_mode": "host",
+        "volumes": [
+            mounted(_shipped("CORRAL_BLACKBOX", "blackbox"), "/etc/corral/blackbox"),
+            # an authority of one's own counts where the host trusts it
+            mounted("/etc/ssl/certs", "/etc/ssl/certs"),
+        ],
+        "healthcheck": _answering(f"http://{listen}/-/healthy"),
+        "mem_limit": "128m",
+        "pids_limit": 64,
+        "stop_grace_period": "5s",
+    })  # fmt: skip
+
+
 def _shipped(variable: str, path: str) -> Variable:
     """Return a folder that is the same for every farm: beside the compose file, unless `.env` says where else."""
     return Variable(variable, default=f"./{path}")
@@ -149,7 +179,10 @@ def _private(path: str, user: int) -> str:
 
 
 def _asked(monitoring: Monitoring, port: int, path: str) -> Healthcheck:
-    url = f"http://{at(reached(monitoring.listen), port)}{path}"
+    return _answering(f"http://{at(reached(monitoring.listen), port)}{path}")
+
+
+def _answering(url: str) -> Healthcheck:
     return {
         "test": ["CMD", "wget", "-q", "-T", "3", "-O", "/dev/null", url],
         "interval": "10s",

@@ -7,6 +7,7 @@ BACKUP = "backup"
 SCRIPTS = "/app/corral/scripts"
 DUMPS = "/var/lib/postgresql/data"
 """Where the image has a folder of PostgreSQL's user: a new volume takes its owner from there."""
+VOLUME = "dumps"
 AT_UTC = "03:15"
 KEEP = "14"
 
@@ -36,7 +37,7 @@ def nightly_dump(image: str, user: str) -> Service:
             "BACKUP_KEEP": Variable("BACKUP_KEEP", default=KEEP),
         },
         "volumes": [
-            {"type": "volume", "source": "dumps", "target": DUMPS},
+            {"type": "volume", "source": VOLUME, "target": DUMPS},
             scripts(),
         ],
         "depends_on": {"postgres": {"condition": "service_healthy", "required": True}},

@@ -14,8 +14,14 @@ SHIPPED_RULES = "/etc/corral/rules"
 GATE_KEY_FILE = "/run/corral/gate-metrics-key"
 NODE_EXPORTER_PORT = 9100
 POSTGRES_EXPORTER_PORT = 9187
+BLACKBOX_EXPORTER_PORT = 9115
+ROUTING_METRICS = "/corral/metrics"
+"""Where the gate gives the metrics of our routing; LiteLLM's own page has them only where it has several workers."""
+PROBE_MODULE = "https"
+"""A module of monitoring/blackbox/blackbox.yml."""
 SCRAPE_TIMEOUT_S = 10
 LOOPBACK = "127.0.0.1"
+_OF_ROUTING = "corral_routing_.+"
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared
 
 
@@ -39,6 +45,7 @@ class Scrape(TypedDict, total=False):
 
     job_name: Required[str]
     metrics_path: str
+    params: dict[str, list[str]]
     authorization: dict[str, str]
     file_sd_configs: list[dict[str, list[str]]]
     static_configs: list[TargetGroup]
@@ -58,6 +65,7 @@ class Places:
         gate_key_file: holds the key with which LiteLLM's metrics are read.
         postgres: the exporter beside LiteLLM's database; None where there is none.
         nodes: each host's node exporter, by the host's name.
+        prober: the blackbox exporter; None where there is none.
         rules: rule files, as patterns.
     """
 
@@ -68,6 +76,7 @@ class Places:
     gate_key_file: str
     postgres: str | None
     nodes: Mapping[str, str]
+    prober: str | None
     rules: tuple[str, ...]
 
 
@@ -77,7 +86,8 @@ def render(farm: FarmFile, servers: Sequence[Server]) -> Iterator[Rendered]:
         return
     yield yaml_file(f"{FOLDER}/prometheus.yml", configuration(farm, farm.monitoring, places(farm, farm.monitoring)))
     yield yaml_file(f"{FOLDER}/targets/gpu-servers.yml", targets(servers))
-    yield yaml_file(f"{FOLDER}/rules/farm.yml", parameters(servers))
+    dumped = farm.gate_host if farm.hosts[farm.gate_host].runtime == "compose" else None
+    yield yaml_file(f"{FOLDER}/rules/farm.yml", parameters(servers, dumped_on=dumped))
 
 
 def places(farm: FarmFile, monitoring: Monitoring) -> Places:
@@ -94,6 +104,7 @@ def places(farm: FarmFile, monitoring: Monitoring) -> Places:
         gate_key_file=GATE_KEY_FILE if in_containers else "gate-metrics-key",
         postgres=at(LOOPBACK if beside_gate else gate_address, POSTGRES_EXPORTER_PORT),
         nodes={name: at(host.address, NODE_EXPORTER_PORT) for name, host in farm.hosts.items()},
+        prober=at(LOOPBACK, BLACKBOX_EXPORTER_PORT),
         # Patterns, since Prometheus refuses a name without one where that file is not there: on the host that renders
         rules=("rules/farm.yml", f"{SHIPPED_RULES}/alerts*.yml", f"{SHIPPED_RULES}/recording*.yml")
         if in_containers
@@ -118,6 +129,8 @@ def configuration(farm: FarmFile, monitoring: Monitoring, where: Places) -> dict
             "static_configs": gate,
             # LiteLLM's id of a deployment is the server's name: one label for both sides
             "metric_relabel_configs": [
+                # of several workers, each page gives what all of prometheus_client's registries hold
+                {"source_labels": ["__name__"], "regex": _OF_ROUTING, "action": "drop"},
                 {"source_labels": ["model_id"], "regex": "None", "target_label": "model_id", "replacement": ""},
                 {"source_labels": ["model_id"], "regex": "(.+)", "target_label": "server"},
                 {"action": "labeldrop", "regex": "model_id"},
@@ -126,10 +139,20 @@ def configuration(farm: FarmFile, monitoring: Monitoring, where: Places) -> dict
         {"job_name": "node", "static_configs": [_one(address, host=name) for name, address in where.nodes.items()]},
         {"job_name": "prometheus", "static_configs": [_one(where.prometheus)]},
     ]
+    if farm.proxy.routing.strategy == "least-busy":  # else LiteLLM routes without us
+        scrapes.append({
+            "job_name": "routing",
+            "metrics_path": ROUTING_METRICS,
+            "authorization": {"credentials_file": where.gate_key_file},
+            "static_configs": gate,
+            "metric_relabel_configs": [{"source_labels": ["__name__"], "regex": _OF_ROUTING, "action": "keep"}],
+        })  # fmt: skip
     if where.alertmanager:
         scrapes.append({"job_name": "alertmanager", "static_configs": [_one(where.alertmanager)]})
     if where.postgres:
         scrapes.append({"job_name": "postgres", "static_configs": [_one(where.postgres, host=where.gate_host)]})
+    if where.prober and monitoring.probes:
+        scrapes.append(probes(monitoring.probes, where.prober))
     document: dict[str, object] = {
         "global": {
             "scrape_interval": f"{monitoring.scrape_interval_s}s",
@@ -150,10 +173,17 @@ def targets(servers: Sequence[Server]) -> list[TargetGroup]:
     return [_target(server) for server in _measured(servers)]
 
 
-def parameters(servers: Sequence[Server]) -> dict[str, object]:
-    """Return what the farm file promises, as recording rules."""
+def parameters(servers: Sequence[Server], *, dumped_on: str | None = None) -> dict[str, object]:
+    """Return what the farm file promises, as recording rules.
+
+    Args:
+        servers: of the farm.
+        dumped_on: the host whose database is dumped each night; None where that is nobody's promise.
+    """
     measured = _measured(servers)
     rules = [*_of_models(measured), *_of_gpus(measured)]
+    if dumped_on is not None:
+        rules.append({"record": "corral_host_nightly_dump", "expr": "vector(1)", "labels": {"host": dumped_on}})
     return {"groups": [{"name": "corral-farm-file", "rules": rules}]}
 
 
@@ -165,6 +195,21 @@ def at(address: str, port: int) -> str:
 def reached(listen: str) -> str:
     """Return where the host itself reaches what listens on an address."""
     return LOOPBACK if listen in EVERYWHERE else listen
+
+
+def probes(urls: Sequence[str], prober: str) -> Scrape:
+    """Return the job that has the blackbox exporter ask each URL; `instance` is then the URL."""
+    return {
+        "job_name": "probe",
+        "metrics_path": "/probe",
+        "params": {"module": [PROBE_MODULE]},
+        "static_configs": [{"targets": list(urls), "labels": {}}],
+        "relabel_configs": [
+            {"source_labels": ["__address__"], "target_label": "__param_target"},
+            {"source_labels": ["__param_target"], "target_label": "instance"},
+            {"target_label": "__address__", "replacement": prober},
+        ],
+    }
 
 
 def _one(address: str, **labels: str) -> TargetGroup:

@@ -10,6 +10,7 @@ from corral.farm import FarmFile, Server, secret_names
 from corral.farm.values import is_loopback
 from corral.render.compose import (
     ComposeFile,
+    External,
     Joined,
     Service,
     Text,
@@ -46,7 +47,7 @@ def render(farm: FarmFile, servers: Sequence[Server]) -> Rendered | None:
         "postgres": _postgres(farm.proxy.database_port if on_loopback else None),
         BACKUP: nightly_dump(POSTGRES_IMAGE, POSTGRES_USER),
     }
-    volumes: dict[str, dict[str, str]] = {"postgres": {}, "dumps": {}}
+    volumes: dict[str, External | dict[str, str]] = {"postgres": {}, "dumps": {}}
     document: ComposeFile = {"name": f"{farm.name}-gate", "services": services, "volumes": volumes}
     if farm.proxy.caching.redis:
         services["redis"] = _redis(published_too=on_loopback)

@@ -15,6 +15,8 @@ Settings (environment):
   BACKUP_FOLDER   where dumps go, named litellm-20261120T031500Z.dump, mode 600
   BACKUP_AT       UTC, like 03:15
   BACKUP_KEEP     how many are kept, the oldest go first
+
+Beside the dumps lies backup.prom, which tells node exporter's textfile collector when the newest was made.
   PGHOST, PGPASSWORD   the database's
 
 Exit codes: 0, 1 no dump was made or the newest is too old, 2 wrong arguments or settings.
@@ -41,6 +43,18 @@ check_count BACKUP_KEEP "$keep"
 is_younger_than() { # minutes: whether the newest dump is
     [ -n "$(find "$folder" -maxdepth 1 -name "litellm-*.dump" -mmin "-$1" -print -quit)" ]
 }
+tell() { # for node exporter, which is another user; 0 where there is no dump
+    local newest new=$folder/backup.prom.new
+    newest=$(find "$folder" -maxdepth 1 -name 'litellm-*.dump' -printf '%T@\n' | sort -n | tail -n 1)
+    if ! {
+        printf '%s\n' '# HELP corral_backup_last_dump_timestamp_seconds When the newest dump of the database was made.' \
+            '# TYPE corral_backup_last_dump_timestamp_seconds gauge' \
+            "corral_backup_last_dump_timestamp_seconds ${newest:-0}" >"$new" &&
+            chmod 644 "$new" && mv "$new" "$folder/backup.prom"
+    }; then
+        printf 'warning: %s cannot be written: the alert BackupMissing will come though dumps are made\n' "$folder/backup.prom" >&2
+    fi
+}
 has_tables() { # 1: not yet; 2: PostgreSQL does not say
     local said
     said=$(psql --username litellm --dbname litellm --no-psqlrc --tuples-only --no-align \
@@ -62,6 +76,7 @@ dump() {
     fi
     mv "$made.new" "$made"
     keep_newest "$folder" "$keep"
+    tell
     printf '%s (%s bytes)\n' "$made" "$(stat -c %s "$made")"
 }
 until_next_s() {
@@ -87,6 +102,7 @@ case $mode in
     rm -f "$folder"/*.new # of a dump that was cut off
     until has_tables; do pause "$TABLES_S"; done
     while true; do
+        tell
         if is_younger_than "$DAY_MIN"; then pause "$(until_next_s)"; fi
         dump || pause "$RETRY_S"
     done

@@ -73,7 +73,7 @@ route:
 # What follows from a larger fault is kept back while that one fires.
 inhibit_rules:
   - source_matchers: [alertname = HostDown]
-    target_matchers: ['alertname =~ "Gpu.+|HostDisk.+|HostMemory.+|HostClock.+|Gate.+|Postgres.+|ScrapeGone"']
+    target_matchers: ['alertname =~ "Gpu.+|HostDisk.+|HostMemory.+|HostClock.+|Gate.+|Postgres.+|BackupMissing|ScrapeGone"']
     equal: [host]
   - source_matchers: ['alertname =~ "GpuServerDown|GpuServerFailed"']
     target_matchers: ['alertname =~ "GpuServerNotReady|GpuServerRestarting|GpuServerStalled|GpuLost"']
@@ -83,6 +83,9 @@ inhibit_rules:
     equal: [model]
   - source_matchers: [alertname = GateDown]
     target_matchers: ['alertname =~ "GateErrorShareHigh|GateServerCooledDown|KeyNearBudget"']
+  - source_matchers: [alertname = CertificateAboutToEnd]
+    target_matchers: [alertname = CertificateExpiring]
+    equal: [instance]
 receivers:
 ROUTES
     receiver heartbeat "${ALERT_HEARTBEAT_URL:-}"

@@ -1,10 +1,16 @@
 """The gate's database: dumped, lost and restored, with its keys and its spend. After test_run, whose farm this is."""
 
+import time
 from pathlib import Path
 
+import httpx
+
+from support.alerting import listening, running
 from support.compose_farm import ContainerFarm, Gate
 from support.compose_table import Tell
 from support.gate_folder import SCRIPTS, GateFolder
+from support.ports import free_port
+from support.tools import tool
 from support.waiting import wait_until
 
 NIGHTLY = "/app/corral/scripts/nightly.sh"
@@ -74,7 +80,7 @@ def test_backup_makes_one_beside_the_compose_file(farm: ContainerFarm, tmp_path:
 
 def test_the_nightly_service_keeps_so_many_and_says_when_one_is_overdue(farm: ContainerFarm) -> None:
     farm.gate_host.wait_until_healthy("backup")
-    assert dumps(farm)  # made by itself, once LiteLLM had its tables
+    assert any(name.endswith(".dump") for name in dumps(farm))  # made by itself, once LiteLLM had its tables
 
     def in_container(script: str, *, check: bool = True) -> tuple[int, str]:
         done = farm.gate_host.compose("exec", "-T", "backup", "bash", "-c", script, check=check)
@@ -91,9 +97,24 @@ def test_the_nightly_service_keeps_so_many_and_says_when_one_is_overdue(farm: Co
     in_container(f"cd {DUMPS} && touch --date '27 hours ago' *.dump")
     code, said = in_container(f"bash {NIGHTLY} --check", check=False)
     assert (code, "no dump of the last 26 hours; docker compose logs backup" in said) == (1, True)
+    in_container(f"rm {DUMPS}/backup.prom")
     farm.gate_host.compose("restart", "backup")  # as a host that was off at night
     farm.gate_host.wait_until_healthy("backup")
     assert len([name for name in dumps(farm) if name.endswith(".dump")]) == 3
+    assert in_container(f"stat -c %a {DUMPS}/backup.prom")[1].strip() == "644"  # node exporter is another user
+
+
+def test_node_exporter_tells_when_the_newest_dump_was_made(farm: ContainerFarm, tmp_path: Path) -> None:
+    exporter, port = tool("prometheus-node-exporter"), free_port()
+    farm.gate_host.compose("cp", f"backup:{DUMPS}/backup.prom", str(tmp_path / "backup.prom"))
+    options = ("--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={tmp_path}")
+    with running(tmp_path / "exporter.log", exporter, *options, f"--web.listen-address=127.0.0.1:{port}"):
+        wait_until(lambda: listening(port, "/"), 20, "node exporter")
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    (made,) = (
+        line.split()[1] for line in text.splitlines() if line.startswith("corral_backup_last_dump_timestamp_seconds ")
+    )
+    assert 0 <= time.time() - float(made) < 3600
 
 
 def test_a_disk_that_is_full_costs_no_earlier_dump(farm: ContainerFarm) -> None:

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,12 @@ from corral.monitoring.catalogue import needs_gpu
 from corral.paths import StateDir
 from corral.render.gate_metrics import SETTINGS
 from corral.report.contents import PLOTS, TABLES
-from corral.request_trail import Trail, follow
+from corral.request_trail import FileLogs, Trail, follow
 from corral_dashboards.all import DASHBOARDS
 from gpu_server.gpu import MEANINGS, GpuMonitor, Sample, Xid
 from support.farm import CHECKOUT, CORRAL, LAPTOP, Farm, farm_in
 from support.promql import Prometheus, unknown
+from support.tls import Authority, tls_server
 from support.tools import tool
 from support.waiting import wait_until
 
@@ -50,11 +52,14 @@ CARD_LABELS = {"server": "chat-1", "host": "here", "model": "chat", "mode": "cha
     for group in SETTINGS["prometheus_metrics_config"]
     if "litellm_deployment_cooled_down" in group["metrics"]
 )
-assert _COOLED == ["model_id"], "see the relabelling in corral/render/prometheus.py"
+assert _COOLED == ["litellm_model_name", "model_id"], "see the relabelling in corral/render/prometheus.py"
 RARE = {
-    "litellm_deployment_cooled_down_total": {"server", "job", "instance", "host"},
+    "litellm_deployment_cooled_down_total": {"server", "litellm_model_name", "job", "instance", "host"},
     "litellm_deployment_failure_responses_total": {"server"},  # none, where the gate itself refuses
     "ALERTS": {"host", "server", "model", "gpu"},
+    # of a gate in containers only: tests/compose/test_run_backup.py reads it
+    "corral_host_nightly_dump": {"host"},
+    "corral_backup_last_dump_timestamp_seconds": {"host"},
 }
 
 
@@ -113,17 +118,26 @@ def card_exporter() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory, card_exporter: str) -> Iterator[Watched]:
-    for name in (("prometheus",), ("prometheus-alertmanager", "alertmanager"), ("prometheus-node-exporter",)):
+    for name in (
+        ("prometheus",), ("prometheus-alertmanager", "alertmanager"), ("prometheus-node-exporter",),
+        ("prometheus-blackbox-exporter", "blackbox_exporter"),
+    ):  # fmt: skip
         tool(*name)
     folder = tmp_path_factory.mktemp("watched")
+    authority = Authority(folder)
     file = folder / "corral.yaml"
     text = LAPTOP.read_text()
     assert "monitoring: {}" in text
-    file.write_text(text.replace("monitoring: {}", "monitoring: {scrape_interval_s: 1}"))
-    with farm_in(folder / "state") as farm:
-        farm.environment["CORRAL_FILE"] = str(file)
+    file.write_text(text)
+    with tls_server(authority.signed(timedelta(days=365))) as behind_tls, farm_in(folder / "state") as farm:
+        farm.environment |= {"CORRAL_FILE": str(file), "SSL_CERT_FILE": str(authority.file)}
         farm.up()
         farm.corral("monitoring", timeout_s=120)
+        # what is switched on stays on, and as the farm file says
+        file.write_text(
+            text.replace("monitoring: {}", f"monitoring: {{scrape_interval_s: 1, probes: [{behind_tls.url}]}}")
+        )
+        assert "monitoring" in farm.corral("apply", timeout_s=120).stdout
         prometheus = Prometheus(f"http://127.0.0.1:{farm.part('prometheus')['port']}")
         wait_until(lambda: prometheus.query("litellm_in_flight_requests"), 20, "a first look at the gate")
         client = farm.client(farm.new_key("--alias", ALIAS, "--budget", "5"))
@@ -254,7 +268,7 @@ def test_all_targets_answer(watched: Watched) -> None:
     targets = watched.prometheus.get("/targets")["activeTargets"]
     assert {target["labels"]["instance"]: target["lastError"] for target in targets if target["health"] != "up"} == {}
     jobs = {target["labels"]["job"] for target in targets}
-    assert jobs == {"gpu-server", "litellm", "node", "prometheus", "alertmanager", "postgres"}
+    assert jobs == {"gpu-server", "litellm", "routing", "node", "prometheus", "alertmanager", "postgres", "probe"}
 
 
 def test_the_gates_series_carry_the_servers_names(watched: Watched) -> None:
@@ -288,7 +302,7 @@ def test_a_request_is_followed_by_its_id_from_the_gate_to_llama_server(watched: 
 
         def whole(request_id: str = request_id, server: str = server) -> Trail | None:
             with contextlib.suppress(CorralError):  # lines come a moment later
-                trail = follow(StateDir(watched.farm.state), request_id)
+                trail = follow(FileLogs(StateDir(watched.farm.state)), request_id)
                 found = {(line.part, line.fields.get("server")) for line in trail.lines if line.event == "request"}
                 return trail if {("litellm", "gate"), (server, None)} <= found else None
             return None

@@ -1,6 +1,7 @@
 """Alertmanager under test: the routes that are shipped, with times divided, and a webhook that keeps what it gets."""
 
 import json
+import os
 import re
 import subprocess
 import threading
@@ -69,11 +70,18 @@ def webhook() -> Iterator[Webhook]:
 
 
 @contextmanager
-def running(log: Path, *command: str | Path) -> Iterator[None]:
+def running(log: Path, *command: str | Path, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Give a program that runs, with more in its environment."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+        )
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(20)

@@ -16,4 +16,7 @@ def tool(*names: str) -> str:
     for name in names:
         if found := shutil.which(name, path=path):
             return found
-    pytest.skip(f"{names[0]} is not here: apt-get install prometheus prometheus-alertmanager prometheus-node-exporter")
+    pytest.skip(
+        f"{names[0]} is not here: apt-get install prometheus and prometheus-alertmanager, -node-exporter, "
+        "-postgres-exporter, -blackbox-exporter"
+    )

@@ -38,6 +38,8 @@ class Metrics:
             ["cause"],
             registry=registry,
         )
+        for cause in ("error", "out"):  # a series that begins with its first event has no rate of it
+            self._passed_on.labels(cause)
         self._refused = prometheus.Counter(
             "corral_routing_refused", "Requests refused because all servers were full.", registry=registry
         )

@@ -1,4 +1,4 @@
-"""Two pages on the proxy: `/corral/routing`, what the router believes (admin key), and `/corral/metrics`.
+"""Two pages on the proxy: `/corral/routing`, what the router believes (admin key), and `/corral/metrics` (any key).
 
 Both tell what one worker knows: the one that got the request.
 """
@@ -23,8 +23,8 @@ def add_pages(app: FastAPI, document: Callable[[], dict[str, Any]], metrics: Cal
             raise HTTPException(403, f"{DOCUMENT} is for administrators: use the master key")
         return document()
 
-    async def scraped() -> Response:
-        """Give the router's metrics in Prometheus's text format."""
+    async def scraped(_user: Annotated[Any, Depends(user_api_key_auth)]) -> Response:
+        """Give the router's metrics in Prometheus's text format; as LiteLLM's own `/metrics`, to keys that may ask."""
         text, kind = metrics()
         return Response(text, headers={"content-type": kind})
 

@@ -3,6 +3,8 @@
 from corral_dashboards.view import Dashboard, lines
 
 _KEY = '{api_key_alias=~"$key"}'
+_BY_SERVER_LE = "sum by (server, le) (rate({}[$__rate_interval]))"
+_OF_PROMPTS = "sum(rate({}[$__rate_interval])) / (sum(rate(corral_routing_prompt_tokens_total[$__rate_interval])) > 0)"
 _BY_SERVER = "sum by (server) (rate({}[$__rate_interval]))"
 
 GATE = Dashboard(
@@ -62,6 +64,31 @@ GATE = Dashboard(
             "Out of service", "short", ("max by (server) (litellm_deployment_state)", "{{server}}"),
             about="0 well, 1 some failures, 2 left alone for a while.",
         ),
+        lines(
+            "Why a server was picked", "reqps",
+            ("sum by (reason) (rate(corral_routing_picks_total[$__rate_interval]))", "{{reason}}"),
+            about="cache: it remembers most of the prompt; spread: one that remembers more is busier; load, tie, only.",
+        ),
+        lines(
+            "Prompt found cached", "percentunit",
+            (_OF_PROMPTS.format("corral_routing_cached_tokens_total"), "found"),
+            (_OF_PROMPTS.format("corral_routing_expected_cached_tokens_total"), "expected"),
+            about="Of the prompts' tokens, as answers told it, beside what the routing expected.",
+        ),
+        lines(
+            "Routing's error", "s",
+            (
+                f"histogram_quantile(0.95, {_BY_SERVER_LE.format('corral_routing_estimate_error_seconds_bucket')})",
+                "{{server}} 95 %",
+            ),
+            about="Between the expected time to the first token and the one that it was.",
+        ),
+        lines(
+            "Not routed by us", "reqps",
+            ("sum by (cause) (rate(corral_routing_passed_on_total[$__rate_interval]))", "left to LiteLLM: {{cause}}"),
+            ("sum(rate(corral_routing_refused_total[$__rate_interval]))", "refused: all servers full"),
+        ),
+        lines("Age of reports", "s", ("max by (server) (corral_routing_report_age_seconds)", "{{server}}")),
         lines("Requests in the gate", "short", ("sum(litellm_in_flight_requests)", "in flight")),
         lines(
             "Database connections", "short",

@@ -1,21 +1,28 @@
-"""A llama-server that hangs: how long until somebody is told, and told that it is over.
+"""Faults on a running server: how long until somebody is told, and told that it is over.
 
-The real gpu-server, Prometheus and Alertmanager with the shipped rules and routes; only their times are divided, so
-that an alert's minute is a second.
+The real gpu-server, Prometheus, Alertmanager and exporters with the shipped rules and routes; only their times are
+divided, so that an alert's minute is a second.
 """
 
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 
+import httpx
 import pytest
 import yaml
 
+from corral.render.prometheus import probes
 from support.alerting import SHIPPED, Webhook, faster, listening, running, shipped_routes, webhook
 from support.gpu_servers import GpuServer, chat
 from support.ports import free_port
 from support.promql import Prometheus
+from support.tls import Authority, TlsServer, tls_server
 from support.tools import tool
 from support.waiting import wait_until
 
@@ -23,60 +30,99 @@ pytestmark = pytest.mark.integration
 
 STALL_S = 2
 PAGED_WITHIN_S = 30
+YEAR = timedelta(days=365)
+
+
+@dataclass
+class Told:
+    """A gpu-server and what stands beside it, watched; and who is told of it."""
+
+    server: GpuServer
+    people: Webhook
+    api: Prometheus
+    node_exporter: "subprocess.Popen[bytes]"
+    authority: Authority
+    behind_tls: list[TlsServer]
+
+    def without(self, *alerts: str) -> None:
+        """Wait until these are over: those of an earlier test, or what would keep others back."""
+        wait_until(lambda: not set(alerts) & set(self.api.alerts()), 30, f"the end of {', '.join(alerts)}")
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GpuServer, Webhook, Prometheus]]:
-    """A gpu-server, watched; and who is told of it."""
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     tmp_path = tmp_path_factory.mktemp("told")
     prometheus, alertmanager = tool("prometheus"), tool("prometheus-alertmanager", "alertmanager")
+    node, blackbox = tool("prometheus-node-exporter"), tool("prometheus-blackbox-exporter", "blackbox_exporter")
     with ExitStack() as stack:
         people = stack.enter_context(webhook())
         server = stack.enter_context(GpuServer(tmp_path / "server.log", STALL_TIMEOUT_S=STALL_S))
-        ports = [free_port(), free_port()]
+        authority = Authority(tmp_path)
+        behind_tls = [stack.enter_context(tls_server(authority.signed(YEAR))) for _ in range(4)]
+        api_port, alerts_port, node_port, blackbox_port = (free_port() for _ in range(4))
+        node_exporter = stack.enter_context(
+            running(
+                tmp_path / "node.log",
+                node,
+                f"--web.listen-address=127.0.0.1:{node_port}",
+                "--collector.disable-defaults",
+            )
+        )
+        stack.enter_context(
+            running(
+                tmp_path / "blackbox.log", blackbox, f"--config.file={SHIPPED / 'blackbox' / 'blackbox.yml'}",
+                f"--web.listen-address=127.0.0.1:{blackbox_port}", SSL_CERT_FILE=str(authority.file),
+            )
+        )  # fmt: skip
         routes = shipped_routes(tmp_path, people.url)
         for name in ("alerts.yml", "recording.yml"):
             (tmp_path / name).write_text(faster((SHIPPED / "prometheus" / "rules" / name).read_text()))
         promised = {"record": "corral_model_servers", "expr": "vector(1)", "labels": {"model": "chat"}}
-        (tmp_path / "farm.yml").write_text(yaml.safe_dump({"groups": [{"name": "farm", "rules": [promised]}]}))
+        # fails as soon as one probe ends otherwise than the others
+        fragile = {"record": "fragile", "expr": 'vector(1) * on () count_values("was", probe_success)'}
+        groups = [{"name": "farm", "rules": [promised]}, {"name": "fragile", "rules": [fragile]}]
+        (tmp_path / "farm.yml").write_text(yaml.safe_dump({"groups": groups}))
         labels = {"server": "chat-1", "host": "here", "model": "chat", "mode": "chat"}
-        targets = [{"targets": [f"127.0.0.1:{server.port}"], "labels": labels}]
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["alerts.yml", "recording.yml", "farm.yml"],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{ports[1]}"]}]}]},
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alerts_port}"]}]}]},
             "scrape_configs": [
-                {"job_name": "gpu-server", "static_configs": targets},
-                {"job_name": "alertmanager", "static_configs": [{"targets": [f"127.0.0.1:{ports[1]}"]}]},
-            ],
+                {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"], "labels": more}]}
+                for job, port, more in (
+                    ("gpu-server", server.port, labels),
+                    ("alertmanager", alerts_port, {}),
+                    ("prometheus", api_port, {}),
+                    ("node", node_port, {"host": "here"}),
+                )
+            ]
+            + [probes([each.url for each in behind_tls], f"127.0.0.1:{blackbox_port}")],
         }
         (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
         stack.enter_context(
             running(
                 tmp_path / "prometheus.log", prometheus, f"--config.file={tmp_path / 'prometheus.yml'}",
-                f"--storage.tsdb.path={tmp_path / 'series'}", f"--web.listen-address=127.0.0.1:{ports[0]}",
+                f"--storage.tsdb.path={tmp_path / 'series'}", f"--web.listen-address=127.0.0.1:{api_port}",
                 "--rules.alert.resend-delay=1s",
             )
         )  # fmt: skip
         stack.enter_context(
             running(
                 tmp_path / "alertmanager.log", alertmanager, f"--config.file={routes}", "--cluster.listen-address=",
-                f"--storage.path={tmp_path / 'alerts'}", f"--web.listen-address=127.0.0.1:{ports[1]}",
+                f"--storage.path={tmp_path / 'alerts'}", f"--web.listen-address=127.0.0.1:{alerts_port}",
             )
         )  # fmt: skip
         server.ready()
-        for port in ports:
+        for port in (api_port, alerts_port):
             wait_until(lambda port=port: listening(port), 20, f"port {port} to be ready")
-        api = Prometheus(f"http://127.0.0.1:{ports[0]}")
+        api = Prometheus(f"http://127.0.0.1:{api_port}")
         stack.callback(api.close)
         wait_until(lambda: api.query("gpu_server_requests_total"), 20, "a scrape")
-        yield server, people, api
+        yield Told(server, people, api, node_exporter, authority, behind_tls)
 
 
-def test_a_hung_llama_server_pages_somebody_and_its_recovery_is_told(
-    told: tuple[GpuServer, Webhook, Prometheus],
-) -> None:
-    server, people, api = told
+def test_a_hung_llama_server_pages_somebody_and_its_recovery_is_told(told: Told) -> None:
+    server, people, api = told.server, told.people, told.api
     assert server.client.post("/v1/chat/completions", json=chat()).status_code == 200
     wait_until(lambda: people.first("DeadMansSwitch", "firing"), 20, "the heartbeat")
     wait_until(
@@ -98,33 +144,34 @@ def test_a_hung_llama_server_pages_somebody_and_its_recovery_is_told(
     print(f"paged {paged - hung:.1f} s after the hang (stall timeout {STALL_S} s), resolved after {over - hung:.1f} s")
 
 
-def test_a_gpu_server_that_does_not_answer_pages_somebody_and_its_model_with_it(
-    told: tuple[GpuServer, Webhook, Prometheus],
-) -> None:
-    server, people, api = told
-    wait_until(lambda: set(api.alerts()) == {"DeadMansSwitch"}, 30, "calm")
+def test_a_gpu_server_that_does_not_answer_pages_somebody_and_so_do_its_model_and_its_host(told: Told) -> None:
+    server, people = told.server, told.people
+    told.without("GpuServerDown", "ModelGone", "HostDown")
     stopped = time.monotonic()
     server.process.send_signal(signal.SIGSTOP)
     try:
         down = wait_until(lambda: people.first("GpuServerDown", "firing", stopped), PAGED_WITHIN_S, "the page")
         gone = wait_until(lambda: people.first("ModelGone", "firing", stopped), PAGED_WITHIN_S, "the model's page")
+        told.node_exporter.send_signal(signal.SIGSTOP)
+        silent = time.monotonic()
+        host = wait_until(lambda: people.first("HostDown", "firing", silent), PAGED_WITHIN_S, "the host's page")
     finally:
+        told.node_exporter.send_signal(signal.SIGCONT)
         server.process.send_signal(signal.SIGCONT)
     over = [
-        wait_until(lambda name=name: people.first(name, "resolved", stopped), 40, f"the end of {name}")
-        for name in ("GpuServerDown", "ModelGone")
+        wait_until(lambda name=name: people.first(name, "resolved", silent), 40, f"the end of {name}")
+        for name in ("GpuServerDown", "ModelGone", "HostDown")
     ]
     print(
         f"GpuServerDown {down - stopped:.1f} s, ModelGone {gone - stopped:.1f} s after the stop; "
-        f"resolved after {', '.join(f'{at - stopped:.1f}' for at in over)} s"
+        f"HostDown {host - silent:.1f} s after its exporter's; resolved after "
+        f"{', '.join(f'{at - stopped:.1f}' for at in over)} s"
     )
 
 
-def test_a_webhook_that_refuses_is_tried_again_and_its_refusal_is_an_alert(
-    told: tuple[GpuServer, Webhook, Prometheus],
-) -> None:
-    server, people, api = told
-    wait_until(lambda: set(api.alerts()) == {"DeadMansSwitch"}, 30, "calm")
+def test_a_webhook_that_refuses_is_tried_again_and_its_refusal_is_an_alert(told: Told) -> None:
+    server, people, api = told.server, told.people, told.api
+    told.without("GpuServerDown", "ModelGone", "HostDown")
     people.refusing = True
     stopped = time.monotonic()
     server.process.send_signal(signal.SIGSTOP)
@@ -140,6 +187,79 @@ def test_a_webhook_that_refuses_is_tried_again_and_its_refusal_is_an_alert(
         people.refusing = False
         server.process.send_signal(signal.SIGCONT)
     print(f"after {people.refused} refusals, told {down - mended:.1f} and {failing - mended:.1f} s after the mend")
+
+
+@contextmanager
+def asking(server: GpuServer, requests: int) -> Iterator[None]:
+    """Have so many clients wait for long answers; they leave at the end."""
+    done = threading.Event()
+
+    def ask() -> None:
+        body = chat(max_tokens=1500, stream=True, ignore_eos=True)
+        with server.client.stream("POST", "/v1/chat/completions", json=body) as answer:
+            for _ in answer.iter_raw():
+                if done.is_set():
+                    return
+
+    def left() -> None:
+        try:
+            ask()
+        except httpx.HTTPError:
+            assert done.is_set()
+
+    threads = [threading.Thread(target=left) for _ in range(requests)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) -> None:
+    """All at a time: an exporter that hangs, certificates that end, an address that refuses, a queue, a rule."""
+    expected = {
+        "ScrapeGone", "CertificateExpiring", "CertificateAboutToEnd", "ProbeFailing", "ModelQueueGrowing",
+        "RulesFailing",
+    }  # fmt: skip
+    told.without("ModelGone")
+    warned, paged, refusing, ended = told.behind_tls
+    broken = time.monotonic()
+    warned.renew(told.authority.signed(timedelta(days=10)))
+    paged.renew(told.authority.signed(timedelta(days=2)))
+    ended.renew(told.authority.signed(timedelta(days=-1)))
+    refusing.status = 503
+    told.node_exporter.send_signal(signal.SIGSTOP)
+    try:
+        with asking(told.server, 6):  # two slots
+            came = {
+                name: wait_until(lambda name=name: told.people.first(name, "firing", broken), PAGED_WITHIN_S, name)
+                for name in sorted(expected)
+            }
+    finally:
+        mended = time.monotonic()
+        told.node_exporter.send_signal(signal.SIGCONT)
+        refusing.status = 200
+        for each in (warned, paged, ended):
+            each.renew(told.authority.signed(YEAR))
+    over = {
+        name: wait_until(lambda name=name: told.people.first(name, "resolved", mended), 40, f"the end of {name}")
+        for name in sorted(expected - {"RulesFailing"})  # looks back a quarter of an hour
+    }
+    told_of = {
+        (name, alert["labels"]["instance"])
+        for _, alert in told.people.came
+        if (name := alert["labels"]["alertname"]).startswith(("Certificate", "Probe"))
+    }
+    assert told_of - {("CertificateExpiring", paged.url)} == {  # kept back unless it is the first to come
+        ("CertificateExpiring", warned.url), ("CertificateAboutToEnd", paged.url), ("ProbeFailing", refusing.url),
+        ("ProbeFailing", ended.url),
+    }  # fmt: skip
+    for name, at in came.items():
+        end = f", resolved {over[name] - mended:.1f} s after the mend" if name in over else ""
+        print(f"{name} {at - broken:.1f} s after the fault{end}")
 
 
 def test_times_are_divided_where_they_should_be() -> None:

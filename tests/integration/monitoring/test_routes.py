@@ -43,12 +43,16 @@ def test_a_host_that_is_down_keeps_back_what_follows_from_it_and_nothing_else(
     ]
     others = [alert("GpuServerDown", host="other", server="qwen-3"), alert("ModelGone", model="qwen")]
     of_model = alert("TtftBudgetBurnsFast", model="qwen")
-    post = [alert("HostDown", host="box"), of_model, *follows, *others]
+    page, certificate = (
+        alert("CertificateAboutToEnd", instance="https://x/"),
+        alert("CertificateExpiring", instance="https://x/"),
+    )
+    post = [alert("HostDown", host="box"), page, certificate, of_model, *follows, *others]
     assert httpx.post(f"{url}/api/v2/alerts", json=post, trust_env=False).status_code == 200
-    wait_until(lambda: len(people.came) >= 3, 20, "three alerts")
-    wait_until(lambda: active(url, "inhibited") == 4, 10, "four alerts to be kept back")
+    wait_until(lambda: len(people.came) >= 4, 20, "four alerts")
+    wait_until(lambda: active(url, "inhibited") == 5, 10, "five alerts to be kept back")
     told = {(one["labels"]["alertname"], one["labels"].get("host", "")) for _, one in people.came}
-    assert told == {("HostDown", "box"), ("GpuServerDown", "other"), ("ModelGone", "")}
+    assert told == {("HostDown", "box"), ("GpuServerDown", "other"), ("ModelGone", ""), ("CertificateAboutToEnd", "")}
 
 
 def active(url: str, state: str) -> int:

@@ -136,7 +136,8 @@ def test_only_the_admin_sees_what_the_router_believes_and_prometheus_its_metrics
     with httpx.Client(trust_env=False, timeout=30) as client:
         assert client.get(f"{gate.url}/corral/routing").status_code == 401
         assert client.get(f"{gate.url}/corral/routing", headers={"authorization": "Bearer sk-no"}).status_code >= 400
-        metrics = client.get(f"{gate.url}/corral/metrics")
+        assert client.get(f"{gate.url}/corral/metrics").status_code == 401
+        metrics = client.get(f"{gate.url}/corral/metrics", headers={"authorization": f"Bearer {MASTER_KEY}"})
     assert "corral_routing_report_age_seconds" in metrics.text
 
 

@@ -5,19 +5,24 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from corral.apply.difference import difference
 from corral.errors import CorralError
+from corral.farm import load_farm
 from corral.farmstate import FarmState, PartState
 from corral.keys.client import GateAccess
-from corral.monitoring import cli, gate_key, programs
+from corral.monitoring import beside, cli, files, gate_key, programs
 from corral.monitoring.catalogue import page
 from corral.monitoring.programs import PROGRAMS, Program
-from corral.paths import CHECKOUT
+from corral.paths import CHECKOUT, StateDir
+from corral.progress import Lines
+from support.farm import LAPTOP
 
 
 def executable(path: Path) -> Path:
@@ -34,23 +39,20 @@ def test_the_committed_catalogue_is_what_the_rules_give() -> None:
 def test_programs_on_the_path_come_before_those_that_were_fetched(tmp_path: Path) -> None:
     mine = executable(tmp_path / "bin" / "prometheus")
     executable(tmp_path / "fetched" / "prometheus")
-    assert programs.find(tmp_path / "fetched", {"PATH": str(mine.parent)})["prometheus"] == mine
+    assert programs.find(PROGRAMS, tmp_path / "fetched", {"PATH": str(mine.parent)})["prometheus"] == mine
 
 
-def test_debians_alertmanager_counts_only_where_its_templates_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debians_alertmanager_counts_only_where_its_templates_are(tmp_path: Path) -> None:
     there = executable(tmp_path / "bin" / "prometheus-alertmanager")
     template = tmp_path / "default.tmpl"
     one = Program("alertmanager", ("prometheus-alertmanager", "alertmanager-of-upstream"), "p", needs=template)
-    monkeypatch.setattr(programs, "PROGRAMS", (one,))
     environment = {"PATH": str(there.parent)}
-    assert programs.find(tmp_path / "none", environment) == {}
-    assert programs.to_install({}) == [one]
+    assert programs.find([one], tmp_path / "none", environment) == {}
+    assert programs.to_install([one], {}) == [one]
     upstream = executable(tmp_path / "bin" / "alertmanager-of-upstream")
-    assert programs.find(tmp_path / "none", environment) == {"alertmanager": upstream}
+    assert programs.find([one], tmp_path / "none", environment) == {"alertmanager": upstream}
     template.write_text("")
-    assert programs.find(tmp_path / "none", environment) == {"alertmanager": there}
+    assert programs.find([one], tmp_path / "none", environment) == {"alertmanager": there}
 
 
 def test_without_apt_the_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +88,7 @@ def gate(metrics: int, generate: int = 200) -> Iterator[tuple[GateAccess, list[s
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            assert wanted["allowed_routes"] == ["/metrics", "/metrics/"]
+            assert wanted["allowed_routes"] == ["/metrics", "/metrics/", "/corral/metrics"]
             self.answer(generate, b'{"key": "sk-fresh"}')
 
         def do_GET(self) -> None:
@@ -119,7 +121,7 @@ def test_a_key_that_works_is_kept_and_one_that_does_not_is_replaced(tmp_path: Pa
         assert file.read_text() == "sk-fresh"
         assert file.stat().st_mode & 0o777 == 0o600
         gate_key.keep(file, access)
-        assert asked == ["sk-revoked", "sk-fresh", "sk-fresh"]
+        assert asked == ["sk-revoked", *["sk-fresh"] * 4]  # two pages, twice
 
 
 def test_a_gate_without_metrics_is_said_with_the_line_that_the_farm_file_lacks(tmp_path: Path) -> None:
@@ -136,6 +138,34 @@ def test_a_gate_that_makes_no_key_is_said_with_its_own_words(tmp_path: Path) -> 
 def test_a_gate_that_is_gone_is_said(tmp_path: Path) -> None:
     with pytest.raises(CorralError, match="gave no key for its metrics: ConnectError; see its log"):
         gate_key.keep(tmp_path / "key", GateAccess("http://127.0.0.1:9", "sk-master"))
+
+
+def kept(state: Path) -> str:
+    """What is said where the monitoring is to be as the farm is."""
+    said = StringIO()
+    beside.keep(StateDir(state), {}, Lines(Console(file=said)))
+    return said.getvalue()
+
+
+def test_what_was_never_switched_on_is_not_started_with_the_farm(tmp_path: Path) -> None:
+    assert kept(tmp_path) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_farm_that_cannot_be_watched_is_none_that_failed(tmp_path: Path) -> None:
+    (tmp_path / "monitoring").mkdir()
+    (tmp_path / "monitoring" / "on").touch()
+    said = kept(tmp_path)
+    assert "the farm runs, and is not watched as it should be: the farm is not running" in said
+    assert "then make monitoring" in said
+
+
+def test_who_is_told_of_alerts_stays_when_the_farm_changes(tmp_path: Path) -> None:
+    farm = load_farm(LAPTOP).value
+    layout = files.Layout(tmp_path, {"prometheus": 1, "alertmanager": 2, "litellm": 3})
+    files.write(layout, farm, [], {"PATH": "/usr/bin:/bin", "ALERT_WEBHOOK_URL": "http://127.0.0.1:9/hook"})
+    assert files.write(layout, farm, [], None) == []
+    assert "http://127.0.0.1:9/hook" in (tmp_path / "alertmanager.yml").read_text()
 
 
 def test_without_a_farm_there_is_nothing_to_watch(tmp_path: Path) -> None:

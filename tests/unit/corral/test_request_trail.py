@@ -7,7 +7,7 @@ import pytest
 
 from corral.errors import CorralError
 from corral.paths import StateDir
-from corral.request_trail import follow, parse
+from corral.request_trail import FileLogs, HeldLogs, follow, parse
 
 ID = "5606de1b-78e1-4fbe-bd7c-004b31173f78"
 
@@ -41,7 +41,7 @@ def state(tmp_path: Path) -> StateDir:
 
 def tasks_in(state: StateDir, *lines: str) -> tuple[set[str | None], list[str]]:
     state.log_file("chat-1").write_text("\n".join([*lines, request(ID, 12, 2000, 8), ""]))
-    trail = follow(state, ID)
+    trail = follow(FileLogs(state), ID)
     assert [line.part for line in trail.lines if line.event == "request"] == ["chat-1", "litellm"]
     assert trail.lines == sorted(trail.lines, key=lambda line: line.time)
     return {line.task for line in trail.lines} - {None}, trail.unsure
@@ -67,13 +67,13 @@ def test_a_rotated_log_counts(state: StateDir) -> None:
 
 def test_an_id_that_begins_like_it_is_another(state: StateDir) -> None:
     state.log_file("chat-1").write_text(f"{request(ID + '0', 12, 2000, 8)}\n{request(ID, 12, 2000, 8)}\n")
-    assert len(follow(state, ID).lines) == 2
+    assert len(follow(FileLogs(state), ID).lines) == 2
 
 
 @pytest.mark.parametrize(("request_id", "code"), [("nobody-asked", 1), ("a b", 2), ("", 2), ("x" * 200, 2)])
 def test_what_is_nowhere_or_no_id_is_said(state: StateDir, request_id: str, code: int) -> None:
     with pytest.raises(CorralError) as refused:
-        follow(state, request_id)
+        follow(FileLogs(state), request_id)
     assert refused.value.exit_code == code
     assert "x-litellm-call-id" in str(refused.value)
 
@@ -83,3 +83,11 @@ def test_what_is_nowhere_or_no_id_is_said(state: StateDir, request_id: str, code
 )
 def test_other_lines_are_passed_over(text: str) -> None:
     assert parse("chat-1", text) is None
+
+
+def test_logs_of_containers_are_followed_as_files_are(state: StateDir) -> None:
+    expected = tasks_in(state, *task(32, 10.1, 11.9, 8))
+    held = HeldLogs({file.stem: file.read_text().splitlines() for file in state.logs.glob("*.log")})
+    trail = follow(held, ID)
+    assert ({line.task for line in trail.lines} - {None}, trail.unsure) == expected
+    assert {line.part for line in trail.lines} == {"chat-1", "litellm"}

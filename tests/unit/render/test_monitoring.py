@@ -42,7 +42,9 @@ def test_ports_are_on_the_address_that_the_farm_file_names(tmp_path: Path) -> No
 
 def test_no_container_may_write_or_rise(tmp_path: Path) -> None:
     rendered = files(TWO_HOSTS, tmp_path)
-    composed = [file for path, file in rendered.items() if "monitoring/compose" in path or "exporters" in path]
+    composed = [
+        file for path, file in rendered.items() if path.endswith(("monitoring/compose.yaml", "exporters/compose.yaml"))
+    ]
     assert len(composed) == 3
     for service in (service for file in composed for service in file["services"].values()):
         assert service["read_only"] is True
@@ -94,7 +96,10 @@ monitoring: {}
     service = rendered["hosts/box/exporters/compose.yaml"]["services"]["postgres-exporter"]
     assert service["network_mode"] == "host"
     assert service["environment"]["DATA_SOURCE_URI"].startswith("127.0.0.1:15432/")
-    assert service["command"] == ["--web.listen-address=127.0.0.1:9187"]
+    assert service["command"][0] == "--web.listen-address=127.0.0.1:9187"
+    (queries,) = service["volumes"]
+    assert "corral_key" in rendered["hosts/box/exporters/queries.yml"]
+    assert f"--extend.query-path={queries['target']}" in service["command"]
     assert addresses(jobs(rendered)["postgres"]) == ["127.0.0.1:9187"]
     assert addresses(jobs(rendered)["litellm"]) == ["127.0.0.1:4000"]
 
@@ -125,3 +130,48 @@ def test_the_gate_measures_itself_only_where_somebody_looks(tmp_path: Path) -> N
     alone = files(TWO_HOSTS.replace("monitoring: {}\n", ""), tmp_path)["litellm/config.yaml"]["litellm_settings"]
     assert "prometheus" not in alone["callbacks"]
     assert not any(name.startswith("prometheus") for name in alone)
+
+
+def test_addresses_to_probe_are_asked_by_an_exporter_that_only_its_host_reaches(tmp_path: Path) -> None:
+    text = TWO_HOSTS.replace("monitoring: {}", "monitoring: {probes: [https://gate.example/health/liveliness]}")
+    rendered = files(text, tmp_path)
+    service = rendered["monitoring/compose.yaml"]["services"]["blackbox-exporter"]
+    assert "--web.listen-address=127.0.0.1:9115" in service["command"]
+    assert service["cap_drop"] == ["ALL"]
+    job = jobs(rendered)["probe"]
+    assert addresses(job) == ["https://gate.example/health/liveliness"]
+    assert job["relabel_configs"][-1] == {"target_label": "__address__", "replacement": "127.0.0.1:9115"}
+    modules = yaml.safe_load((FARMS.parent / "monitoring" / "blackbox" / "blackbox.yml").read_text())["modules"]
+    assert job["params"]["module"][0] in modules
+
+
+def test_without_addresses_nothing_probes(tmp_path: Path) -> None:
+    rendered = files(TWO_HOSTS, tmp_path)
+    assert "probe" not in jobs(rendered)
+    assert "blackbox-exporter" not in rendered["monitoring/compose.yaml"]["services"]
+
+
+def test_the_routings_metrics_come_from_their_own_page_and_from_nowhere_else(tmp_path: Path) -> None:
+    """LiteLLM's page has them too where it runs several workers: they would count twice."""
+    found = jobs(files(TWO_HOSTS, tmp_path))
+    assert found["routing"]["metrics_path"] == "/corral/metrics"
+    assert found["routing"]["authorization"] == found["litellm"]["authorization"]
+    assert addresses(found["routing"]) == addresses(found["litellm"])
+    actions = [(job, rule["action"]) for job in ("litellm", "routing") for rule in found[job]["metric_relabel_configs"]
+               if rule.get("regex") == "corral_routing_.+"]  # fmt: skip
+    assert actions == [("litellm", "drop"), ("routing", "keep")]
+
+
+def test_the_nightly_dump_is_promised_and_read_beside_the_gate_alone(tmp_path: Path) -> None:
+    rendered = files(TWO_HOSTS, tmp_path)
+    groups = rendered["monitoring/prometheus/rules/farm.yml"]["groups"]
+    promised = [rule["labels"] for rule in groups[0]["rules"] if rule["record"] == "corral_host_nightly_dump"]
+    assert promised == [{"host": "gate"}]
+    gate = rendered["hosts/gate/exporters/compose.yaml"]
+    assert gate["volumes"] == {"dumps": {"name": "two-hosts-gate_dumps", "external": True}}
+    assert "dumps" in rendered["litellm/compose.yaml"]["volumes"]
+    (dumps,) = (mount for mount in gate["services"]["node-exporter"]["volumes"] if mount["type"] == "volume")
+    assert dumps["read_only"] is True
+    assert f"--collector.textfile.directory={dumps['target']}" in gate["services"]["node-exporter"]["command"]
+    box = rendered["hosts/gpu-box/exporters/compose.yaml"]
+    assert not any("textfile" in word for word in box["services"]["node-exporter"]["command"])
