@@ -174,6 +174,7 @@ def work(client: openai.OpenAI) -> None:
 OF_ALL = (
     "corral:model_ttft_seconds:p95_5m >= 0", "corral:key_tokens:rate5m > 0", "corral:gate_duration_seconds:p95_5m >= 0",
     "corral:key_budget_used:ratio", "pg_up == 1", "corral:key_spend_dollars:rate1h > 0",
+    "rate(corral_routing_estimate_error_seconds_count[1m]) > 0",
 )  # fmt: skip
 OF_CARDS = ("corral:gpu_tokens_out:rate5m > 0", "corral:model_energy_joules_per_1000_tokens:rate5m > 0")
 

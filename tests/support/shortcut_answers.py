@@ -1,7 +1,7 @@
 """Run in a process of its own: asks LiteLLM's functions and the fast path's shortcuts the same, prints both answers.
 
 LiteLLM's proxy, once imported, changes what other hooks do. The output is JSON: `same` has pairs of answers by subject,
-`known` says which keys are let in without another look.
+`known` says which keys are let in without another look, `differences` what the guard finds.
 """
 
 import json
@@ -17,7 +17,7 @@ from litellm.proxy.spend_tracking.savings import compute_savings_spend
 from starlette.requests import Request
 
 import litellm
-from corral_fast_path import recognition
+from corral_fast_path import guard, recognition
 from corral_fast_path.kinds import KINDS
 from corral_fast_path.shortcuts import daily_spend, keys, providers, routes, rows
 
@@ -156,7 +156,7 @@ def main() -> None:
     }
     same = {subject.__name__: [(repr(theirs), repr(ours)) for theirs, ours in subject()] for subject in subjects}
     assert RouteChecks.is_management_route is routes._is_management_of_litellm, "run it with CORRAL_FAST_PATH=off"
-    print(json.dumps({"same": same, "known": known}))
+    print(json.dumps({"same": same, "known": known, "differences": list(guard.differences())}))
 
 
 if __name__ == "__main__":

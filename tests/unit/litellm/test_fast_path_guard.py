@@ -1,11 +1,17 @@
-"""The contract with the LiteLLM that is installed: what moves in an upgrade shows here, by name."""
+"""The contract with the LiteLLM that is installed: what moves in an upgrade shows here, by name.
+
+The fast path's shortcuts answer what LiteLLM's own functions do, and know again only keys that change nothing.
+"""
 
 import importlib.metadata
+import json
 import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,19 +20,47 @@ from corral_fast_path.guard import Internal
 from corral_fast_path.plugin import FastPath
 from support.hooks import HOOKS
 
+SUPPORT = Path(__file__).parents[2]
+KNOWN = ("plain", "spent more", "expires later", "other parameters")
 
-def test_this_litellm_is_as_the_fast_path_uses_it() -> None:
-    """In a process of its own: LiteLLM's proxy, once imported, changes what other hooks do."""
-    look = "from corral_fast_path import guard; print(*guard.differences(), sep='\\n', end='')"
-    found = subprocess.run(
-        [sys.executable, "-c", look],
-        env={**os.environ, "PYTHONPATH": str(HOOKS)},
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Any]:
+    """What a process of its own says: LiteLLM's proxy, once imported, changes what other hooks do."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "support.shortcut_answers"],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(HOOKS), str(SUPPORT)]),
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "CORRAL_FAST_PATH": "off",  # nothing is in place: both can be asked
+        },
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert (found.returncode, found.stdout) == (0, ""), found.stderr
+    assert ran.returncode == 0, ran.stderr
+    return dict(json.loads(ran.stdout.splitlines()[-1]))
+
+
+def test_this_litellm_is_as_the_fast_path_uses_it(answers: dict[str, Any]) -> None:
+    assert answers["differences"] == []
+
+
+@pytest.mark.parametrize(
+    "subject", ["savings", "row_sizes", "row_json", "provider_names", "key_objects", "management_routes"]
+)
+def test_the_answers_are_litellms(answers: dict[str, Any], subject: str) -> None:
+    pairs = answers["same"][subject]
+    assert len(pairs) >= 4
+    assert [theirs for theirs, _ in pairs] == [ours for _, ours in pairs]
+
+
+def test_only_a_key_of_which_nothing_else_counts_is_known_again(answers: dict[str, Any]) -> None:
+    known = answers["known"]
+    assert {name for name, yes in known.items() if yes} == set(KNOWN)
+    assert len(known) > len(KNOWN)
 
 
 def test_the_pinned_litellm_is_one_that_was_tried() -> None:
