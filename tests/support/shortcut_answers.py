@@ -22,7 +22,14 @@ import litellm
 from corral_fast_path import guard, recognition
 from corral_fast_path.kinds import KINDS
 from corral_fast_path.shortcuts import costs, daily_spend, keys, providers, request_data, routes, rows
-from support.shortcut_answers_after import costs_of_answers, internal_calls, limits_of_a_model, tool_names
+from support.shortcut_answers_after import (
+    costs_of_answers,
+    internal_calls,
+    limits_of_a_model,
+    payloads_of_listeners,
+    tool_names,
+    who_is_told_of_answers,
+)
 
 SECRET = "sk-a-key"
 TOKEN = hash_token(SECRET)
@@ -191,6 +198,7 @@ def main() -> None:
     subjects = (
         savings, row_sizes, row_json, provider_names, key_objects, management_routes, costs_of_answers,
         entries_of_requests, tool_names, limits_of_a_model, internal_calls,
+        payloads_of_listeners,
     )  # fmt: skip
     known = {
         "plain": is_known(),
@@ -218,7 +226,15 @@ def main() -> None:
         "entries": [one.shown for one in request_data._known.values()],
     }
     print(
-        json.dumps({"same": same, "known": known, "taken_over": taken_over, "differences": list(guard.differences())})
+        json.dumps(
+            {
+                "same": same,
+                "known": known,
+                "told": who_is_told_of_answers(),
+                "taken_over": taken_over,
+                "differences": list(guard.differences()),
+            }
+        )
     )
 
 

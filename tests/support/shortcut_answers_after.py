@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from litellm.constants import INTERNAL_CALL_ORIGIN_METADATA_KEY
+from litellm.integrations.custom_logger import CustomLogger
 from litellm.litellm_core_utils.litellm_logging import Logging
 from litellm.proxy import proxy_server
 from litellm.proxy.hooks.parallel_request_limiter_v3 import _PROXY_MaxParallelRequestsHandler_v3
 
 import litellm
-from corral_fast_path.shortcuts import costs, unused
+from corral_fast_path.shortcuts import audience, costs, unused
 
 
 def costs_of_answers() -> list[tuple[object, object]]:
@@ -95,3 +96,50 @@ def internal_calls() -> list[tuple[object, object]]:
         *(f'{{"{INTERNAL_CALL_ORIGIN_METADATA_KEY}": {value}}}' for value in ("null", '""', '"a"', '{"a":1}')),
     ]
     return [(unused._is_internal_of_litellm(row), unused._is_internal(row)) for row in rows]
+
+
+class Deaf(CustomLogger):
+    """Does nothing of an answer."""
+
+
+class Hearing(CustomLogger):
+    async def async_log_success_event(self, *told: Any) -> None:
+        """Hear it."""
+
+
+class Masking(CustomLogger):
+    async def async_logging_hook(self, kwargs: Any, result: Any, call_type: str) -> tuple[Any, Any]:
+        return kwargs, result
+
+
+def who_is_told_of_answers() -> dict[str, bool]:
+    patched = Deaf()
+    patched.async_log_success_event = print
+    listeners: dict[str, Any] = {
+        "deaf": Deaf(), "may not have texts": Deaf(message_logging=False), "hearing": Hearing(), "masking": Masking(),
+        "patched": patched, "a name": "otel", "a function": print,
+    }  # fmt: skip
+    log = Logging(
+        model="chat", messages=[], stream=False, call_type="acompletion", start_time=datetime.now(UTC),
+        litellm_call_id="a", function_id="",
+    )  # fmt: skip
+    litellm._async_success_callback, before = list(listeners.values()), litellm._async_success_callback
+    try:
+        told = audience._listeners(log, None, litellm._async_success_callback)
+        assert audience._listeners(log, None, list(listeners.values())) == list(listeners.values())
+    finally:
+        litellm._async_success_callback = before
+    return {name: any(listener is one for one in told) for name, listener in listeners.items()}
+
+
+def payloads_of_listeners() -> list[tuple[object, object]]:
+    pairs: list[tuple[object, object]] = []
+    details = {"standard_logging_object": {"messages": [{"role": "user", "content": "?"}], "id": "a"}, "model": "chat"}
+    for excluded in (None, ["messages"]):
+        litellm.standard_logging_payload_excluded_fields = excluded
+        pairs += [
+            (audience._redacted_of_litellm(listener, details), audience._redacted(listener, details))
+            for listener in (Deaf(), Deaf(turn_off_message_logging=True))
+        ]
+    litellm.standard_logging_payload_excluded_fields = None
+    return pairs

@@ -50,6 +50,26 @@ OF_SHORTCUTS = (
     Internal("litellm.litellm_core_utils.litellm_logging", "_autorouter_savings_for_payload", _AUTOROUTER),
     Internal("litellm.litellm_core_utils.litellm_logging", "Logging.set_cost_breakdown", _BREAKDOWN, 1),
     Internal("litellm.cost_calculator", "completion_cost", _COST),
+    Internal(
+        "litellm.litellm_core_utils.litellm_logging",
+        "Logging.get_combined_callback_list",
+        ("dynamic_success_callbacks", "global_callbacks"),
+        1,
+    ),
+    Internal(
+        "litellm.integrations.custom_logger",
+        "CustomLogger.redact_standard_logging_payload_from_model_call_details",
+        ("model_call_details",),
+        1,
+    ),
+    *(
+        Internal("litellm.integrations.custom_logger", f"CustomLogger.{name}", None)
+        for name in ("async_logging_hook", "async_log_success_event", "async_log_stream_event")
+    ),
+    *(
+        Internal("litellm", name, None)
+        for name in ("_async_success_callback", "standard_logging_payload_excluded_fields")
+    ),
     *(Internal("litellm", name, None) for name in ("model_cost", "cost_discount_config", "cost_margin_config")),
     *(
         Internal(

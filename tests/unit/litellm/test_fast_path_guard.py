@@ -62,6 +62,7 @@ def test_this_litellm_is_as_the_fast_path_uses_it(answers: dict[str, Any]) -> No
         "tool_names",
         "limits_of_a_model",
         "internal_calls",
+        "payloads_of_listeners",
     ],
 )
 def test_the_answers_are_litellms(answers: dict[str, Any], subject: str) -> None:
@@ -78,6 +79,11 @@ def test_only_a_key_of_which_nothing_else_counts_is_known_again(answers: dict[st
 
 def test_what_litellm_has_shown_is_taken_over(answers: dict[str, Any]) -> None:
     assert answers["taken_over"] == {"costs": ["free", "plain", "with a price of cached tokens"], "entries": [True]}
+
+
+def test_only_who_does_nothing_with_answers_is_not_told_of_them(answers: dict[str, Any]) -> None:
+    assert {name for name, told in answers["told"].items() if not told} == {"deaf"}
+    assert len(answers["told"]) > 1
 
 
 def test_the_pinned_litellm_is_one_that_was_tried() -> None:
