@@ -25,12 +25,13 @@ def _listeners(self: Any, dynamic_success_callbacks: Any, global_callbacks: Any)
 
 def _listens(listener: Any) -> bool:
     """Whether it does anything with an answer. One that may not have its text changes what the next are told."""
+    kind: Any = type(listener)
     return (
         not isinstance(listener, CustomLogger)
         or callable(listener)
         or getattr(listener, "message_logging", True) is not True
         or not vars(listener).keys().isdisjoint(_HEARD_BY)
-        or _hears(type(listener))
+        or _hears(kind)
     )
 
 
