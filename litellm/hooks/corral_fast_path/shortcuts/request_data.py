@@ -79,6 +79,8 @@ class _Entries(NamedTuple):
         return data
 
 
+_LEFT_OUT = frozenset({b"content-length", b"authorization"})
+"""The key is known by its hash: none is kept as it was sent."""
 _OF_OWNERS = ("metadata", "team_metadata", "project_metadata", "organization_metadata")
 
 
@@ -120,7 +122,7 @@ async def _asked(
 def _client(request: Any, name: recognition.Name) -> _Client:
     scope = request.scope
     address = scope.get("client") or ("",)
-    headers = tuple(header for header in scope["headers"] if header[0] != b"content-length")
+    headers = tuple(header for header in scope["headers"] if header[0] not in _LEFT_OUT)
     return _Client(name, scope.get("scheme", ""), address[0], headers)
 
 
