@@ -39,7 +39,7 @@ class Part:
         environment: the whole environment of the process.
         needs: names of parts that must be ready (services) or done (jobs) before.
         port: TCP port on the loopback; 0 for a job.
-        ready_path: HTTP path that answers 200 when the part serves; empty: a TCP connect suffices.
+        ready_path: HTTP path that answers 200 when the part serves; empty: it is PostgreSQL.
         ready_timeout_s: longest time from start to ready (service) or to the end (job).
         stop_signal: asks it to stop.
         stop_timeout_s: after that, SIGKILL to its process group.

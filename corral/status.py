@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from corral.top.view import ServerRow
 
 _OF_A_SERVER = ("name", "model", "state", "busy", "slots", "queued", "restarts", "gpus")
+PIPED_WIDTH = 160  # columns, where no terminal says how wide it is
 NOT_RUNNING = 3
 """Exit code of `corral status` when the farm does not run, as of an init script's `status` (LSB)."""
 
@@ -89,9 +90,11 @@ def print_table(console: Console, farm: FarmState | None) -> None:
     if farm is None or farm.phase == "stopped":
         console.print("The farm is not running. Start it: make up", highlight=False)
         return
-    table = Table(box=None, padding=(0, 3, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("PART", "STATE", "ADDRESS", "PID", "MEMORY", "SINCE", ""):
-        table.add_column(heading, justify="right" if heading in ("PID", "MEMORY") else "left", no_wrap=heading != "")
+        justify: JustifyMethod = "right" if heading in ("PID", "MEMORY") else "left"
+        # in a narrow terminal a state or a port that is cut off would be of no use: the last two give way
+        table.add_column(heading, justify=justify, no_wrap=heading not in ("SINCE", ""))
     for part in farm.services():
         memory = memory_mib(part.pid)
         note = part.detail + (f" (restarted {part.restarts}x)" if part.restarts else "")
@@ -104,6 +107,8 @@ def print_table(console: Console, farm: FarmState | None) -> None:
             since(part.since),
             escape(note.strip()),
         )
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
     console.print(table)
     console.print(f"\nendpoint  {farm.endpoint}", highlight=False)
 

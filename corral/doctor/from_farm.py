@@ -16,6 +16,8 @@ from corral.doctor.findings import Wanted, WantedGpu
 from corral.farm import FarmFile, load_farm, servers_of
 from corral.farm.host import Host
 from corral.farm.servers import base_name
+from corral.farmstate import FarmState
+from corral.keeper.probe import listener_is
 from corral.models.sources import PackageSource
 from corral.paths import CHECKOUT, StateDir
 
@@ -98,12 +100,20 @@ def _reached_at(farm: FarmFile, listen: str) -> str:
 
 
 def _ports(farm: FarmFile, used: dict[str, int], state: StateDir | None) -> Iterator[tuple[str, int]]:
-    yield "gate", used.get("litellm", farm.proxy.port)
-    running = state is not None and farmstate.keeper(farmstate.read(state.state_file)) is not None
-    if not running:  # a database answers no HTTP: the doctor could not tell the farm's own from another program
-        yield "database", used.get("postgres", farm.proxy.database_port)
-    for server in servers_of(farm):
-        yield server.name, used.get(server.name, server.port)
+    running = None if state is None else farmstate.read(state.state_file)
+    held = _held(running) if running is not None and farmstate.keeper(running) is not None else frozenset()
+    wanted = [
+        ("gate", used.get("litellm", farm.proxy.port)),
+        ("database", used.get("postgres", farm.proxy.database_port)),
+        *((server.name, used.get(server.name, server.port)) for server in servers_of(farm)),
+    ]
+    yield from ((name, port) for name, port in wanted if port not in held)
+
+
+def _held(running: FarmState) -> frozenset[int]:
+    """Return the ports at which parts of a running farm listen, rightly: also one that hangs, and a database."""
+    processes = ((part.port, farmstate.process(part.pid, part.pid_created)) for part in running.services())
+    return frozenset(port for port, process in processes if process is not None and listener_is(process.pid, port))
 
 
 def _models_dir(host: Host, state: StateDir | None) -> Path | None:

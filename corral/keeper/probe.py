@@ -1,8 +1,9 @@
-"""Asks a part whether it serves: an HTTP GET or a TCP connect, always with a deadline."""
+"""Asks a part whether it serves: an HTTP GET or PostgreSQL's first question, always with a deadline."""
 
 import asyncio
 import http.client
 import json
+import struct
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import psutil
 from corral.parts import Part
 
 TIMEOUT_S = 3.0
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+"""What a client may say before its name; a postmaster that works answers one byte, also when it is full or recovers."""
 
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy of the environment
 
@@ -34,7 +37,7 @@ class Answer:
 async def probe(part: Part) -> Answer:
     """Ask a service once; takes at most `TIMEOUT_S`."""
     if not part.ready_path:
-        return await _connect(part)
+        return await _ask_postgres(part)
     return await asyncio.to_thread(_get, f"http://{part.address}{part.ready_path}")
 
 
@@ -61,16 +64,23 @@ def listener_is(pid: int, port: int) -> bool:
     return False
 
 
-async def _connect(part: Part) -> Answer:
+async def _ask_postgres(part: Part) -> Answer:
+    """Ask as a client does who would speak TLS (PostgreSQL's protocol, SSLRequest).
+
+    A connect alone the kernel would grant in place of a PostgreSQL that hangs.
+    """
     host, _, port = part.address.partition(":")
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            _, writer = await asyncio.open_connection(host, int(port))
-            writer.close()
-            await writer.wait_closed()
+            reader, writer = await asyncio.open_connection(host, int(port))
+            try:
+                writer.write(_SSL_REQUEST)
+                said = await reader.read(1)
+            finally:
+                writer.close()
     except (OSError, TimeoutError):
         return Answer(ready=False)
-    return Answer(ready=True)
+    return Answer(ready=said in (b"S", b"N"))
 
 
 def _get(url: str) -> Answer:

@@ -45,7 +45,7 @@ def start(where: StateDir, environment: Mapping[str, str], receivers: Mapping[st
     Args:
         where: the farm's state.
         environment: of the parts.
-        receivers: ALERT_* variables.
+        receivers: ALERT_* variables; without any, those of the last start stay.
         progress: told of each change.
 
     Raises:

@@ -29,7 +29,8 @@ def start(context: typer.Context, state: StateOption = DEFAULT_STATE) -> None:
     """Start Prometheus, Alertmanager and exporters beside the running farm, and with it from now on.
 
     Programs that are not here are taken from Debian's packages, without installing them. Whom alerts go to comes from
-    the environment: ALERT_WEBHOOK_URL, ALERT_MAIL_TO and more; docs/monitoring.md lists them.
+    the environment: ALERT_WEBHOOK_URL, ALERT_MAIL_TO and more; docs/monitoring.md lists them. Without any of them they
+    go to whom they went before; an empty one ends that.
 
     [bold]Examples[/bold]
 

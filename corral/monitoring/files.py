@@ -51,7 +51,8 @@ def write(
         layout: where.
         farm: the farm file that runs.
         servers: with the ports that they have.
-        environment: of this process, with ALERT_* in it; None keeps the receivers that are there.
+        environment: of this process, with ALERT_* in it. Without any of these the receivers that are there stay: who
+            restarts it in the night must not silence it. None keeps them too, where there are none as well.
 
     Raises:
         CorralError: a receiver of alerts is wrong.
@@ -79,9 +80,19 @@ def write(
         ("rules/farm.yml", prometheus.parameters(servers)),
     ):
         (layout.folder / path).write_text(yaml_file(path, document).text, encoding="utf-8")
-    if places.alertmanager is None or (environment is None and (layout.folder / "alertmanager.yml").exists()):
+    if places.alertmanager is None or _stay(layout.folder / "alertmanager.yml", environment):
         return []
     return _receivers(layout.folder, environment or {})
+
+
+def _stay(receivers: Path, environment: Mapping[str, str] | None) -> bool:
+    """Return whether people are told as they were before."""
+    if not receivers.exists():
+        return False
+    if environment is None:
+        return True
+    given = any(name.startswith("ALERT_") for name in environment)
+    return not given and "send_resolved" in receivers.read_text(encoding="utf-8")
 
 
 def _receivers(folder: Path, environment: Mapping[str, str]) -> list[str]:

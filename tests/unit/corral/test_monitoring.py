@@ -168,6 +168,19 @@ def test_who_is_told_of_alerts_stays_when_the_farm_changes(tmp_path: Path) -> No
     assert "http://127.0.0.1:9/hook" in (tmp_path / "alertmanager.yml").read_text()
 
 
+def test_started_again_without_receivers_it_tells_whom_it_told_and_an_empty_one_ends_that(tmp_path: Path) -> None:
+    farm = load_farm(LAPTOP).value
+    layout = files.Layout(tmp_path, {"prometheus": 1, "alertmanager": 2, "litellm": 3})
+    shell = {"PATH": "/usr/bin:/bin"}
+    (nobody,) = files.write(layout, farm, [], shell)
+    assert files.write(layout, farm, [], shell) == [nobody]  # said as long as it is so
+    files.write(layout, farm, [], {**shell, "ALERT_WEBHOOK_URL": "http://127.0.0.1:9/hook"})
+    assert files.write(layout, farm, [], shell) == []
+    assert "http://127.0.0.1:9/hook" in (tmp_path / "alertmanager.yml").read_text()
+    assert files.write(layout, farm, [], {**shell, "ALERT_WEBHOOK_URL": ""}) == [nobody]
+    assert "http://127.0.0.1:9/hook" not in (tmp_path / "alertmanager.yml").read_text()
+
+
 def test_without_a_farm_there_is_nothing_to_watch(tmp_path: Path) -> None:
     for command in ([], ["stop"]):
         result = CliRunner().invoke(cli.app, [*command, "--state", str(tmp_path)])

@@ -1,6 +1,7 @@
 """What the doctor looks at for a farm file: what this machine is, and what is reached from here."""
 
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from corral.doctor.findings import WantedGpu
 from corral.doctor.from_farm import wanted_of
-from corral.farmstate import FarmState, write
+from corral.farmstate import FarmState, PartState, write
 from corral.models.catalogue import EMBED
 from corral.paths import StateDir
 from support.farm_files import farm_of
@@ -77,15 +78,25 @@ def test_the_ports_of_the_last_start_count_over_the_files(tmp_path: Path) -> Non
     assert dict(wanted.ports)["database"] == 15433
 
 
-def test_the_database_of_a_farm_that_runs_holds_its_port_rightly(tmp_path: Path) -> None:
+def test_a_part_of_a_farm_that_runs_holds_its_port_rightly_and_nobody_else(tmp_path: Path) -> None:
+    """Also one that does not answer: to stop what holds its port, or to give it another, would mend nothing."""
     state = StateDir(tmp_path / ".corral")
     state.create()
     own = psutil.Process()
-    running = FarmState("http://127.0.0.1:4000/v1", "running", own.pid, own.create_time())
-    write(state.state_file, running)
-    assert "database" not in dict(wanted_of(farm_of(LOCAL), tmp_path, state).ports)
-    write(state.state_file, replace(running, keeper_created=0.0))
-    assert "database" in dict(wanted_of(farm_of(LOCAL), tmp_path, state).ports)
+    with socket.create_server(("127.0.0.1", 0)) as held, socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = {"postgres": held.getsockname()[1], "chat-1": taken.getsockname()[1]}
+        state.ports_file.write_text(json.dumps(ports))
+        running = FarmState("http://127.0.0.1:4000/v1", "running", own.pid, own.create_time())
+        running.parts = [
+            PartState("postgres", "service", port=ports["postgres"], pid=own.pid, pid_created=own.create_time()),
+            PartState("chat-1", "service", port=ports["chat-1"], pid=None),  # it ended, and its port was taken
+        ]
+        write(state.state_file, running)
+        wanted = dict(wanted_of(farm_of(LOCAL), tmp_path, state).ports)
+        assert "database" not in wanted
+        assert wanted["chat-1"] == ports["chat-1"]
+        write(state.state_file, replace(running, keeper_created=0.0))
+        assert "database" in dict(wanted_of(farm_of(LOCAL), tmp_path, state).ports)
 
 
 def test_servers_on_cards_that_were_detected_are_those_of_the_last_start(tmp_path: Path) -> None:
