@@ -1,7 +1,7 @@
 """Faults on a running server: how long until somebody is told, and told that it is over.
 
 The real gpu-server, Prometheus, Alertmanager and exporters with the shipped rules and routes; only their times are
-divided, so that an alert's minute is a second.
+divided, so that an alert's minute is a second. Faults of cards, hosts and dumps: test_drills.py.
 """
 
 import signal
@@ -15,13 +15,12 @@ from datetime import timedelta
 
 import httpx
 import pytest
-import yaml
 
 from corral.render.prometheus import probes
-from support.alerting import SHIPPED, Webhook, faster, listening, running, shipped_routes, webhook
+from support.alerting import FASTER, SHIPPED, faster, running
+from support.alerting_stack import Alerting, alerting, promise, scrape
 from support.gpu_servers import GpuServer, chat
 from support.ports import free_port
-from support.promql import Prometheus
 from support.tls import Authority, TlsServer, tls_server
 from support.tools import tool
 from support.waiting import wait_until
@@ -34,32 +33,24 @@ YEAR = timedelta(days=365)
 
 
 @dataclass
-class Told:
+class Told(Alerting):
     """A gpu-server and what stands beside it, watched; and who is told of it."""
 
     server: GpuServer
-    people: Webhook
-    api: Prometheus
     node_exporter: "subprocess.Popen[bytes]"
     authority: Authority
     behind_tls: list[TlsServer]
-
-    def without(self, *alerts: str) -> None:
-        """Wait until these are over: those of an earlier test, or what would keep others back."""
-        wait_until(lambda: not set(alerts) & set(self.api.alerts()), 30, f"the end of {', '.join(alerts)}")
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     tmp_path = tmp_path_factory.mktemp("told")
-    prometheus, alertmanager = tool("prometheus"), tool("prometheus-alertmanager", "alertmanager")
     node, blackbox = tool("prometheus-node-exporter"), tool("prometheus-blackbox-exporter", "blackbox_exporter")
+    node_port, blackbox_port = free_port(), free_port()
     with ExitStack() as stack:
-        people = stack.enter_context(webhook())
         server = stack.enter_context(GpuServer(tmp_path / "server.log", STALL_TIMEOUT_S=STALL_S))
         authority = Authority(tmp_path)
         behind_tls = [stack.enter_context(tls_server(authority.signed(YEAR))) for _ in range(4)]
-        api_port, alerts_port, node_port, blackbox_port = (free_port() for _ in range(4))
         node_exporter = stack.enter_context(
             running(
                 tmp_path / "node.log",
@@ -74,51 +65,21 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
                 f"--web.listen-address=127.0.0.1:{blackbox_port}", SSL_CERT_FILE=str(authority.file),
             )
         )  # fmt: skip
-        routes = shipped_routes(tmp_path, people.url)
-        for name in ("alerts.yml", "recording.yml"):
-            (tmp_path / name).write_text(faster((SHIPPED / "prometheus" / "rules" / name).read_text()))
-        promised = {"record": "corral_model_servers", "expr": "vector(1)", "labels": {"model": "chat"}}
+        scrapes = [
+            scrape("gpu-server", {server.port: {"server": "chat-1", "host": "here", "model": "chat", "mode": "chat"}}),
+            scrape("node", {node_port: {"host": "here"}}),
+            dict(probes([each.url for each in behind_tls], f"127.0.0.1:{blackbox_port}")),
+        ]
         # fails as soon as one probe ends otherwise than the others
         fragile = {"record": "fragile", "expr": 'vector(1) * on () count_values("was", probe_success)'}
-        groups = [{"name": "farm", "rules": [promised]}, {"name": "fragile", "rules": [fragile]}]
-        (tmp_path / "farm.yml").write_text(yaml.safe_dump({"groups": groups}))
-        labels = {"server": "chat-1", "host": "here", "model": "chat", "mode": "chat"}
-        config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": ["alerts.yml", "recording.yml", "farm.yml"],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alerts_port}"]}]}]},
-            "scrape_configs": [
-                {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"], "labels": more}]}
-                for job, port, more in (
-                    ("gpu-server", server.port, labels),
-                    ("alertmanager", alerts_port, {}),
-                    ("prometheus", api_port, {}),
-                    ("node", node_port, {"host": "here"}),
-                )
-            ]
-            + [probes([each.url for each in behind_tls], f"127.0.0.1:{blackbox_port}")],
-        }
-        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-        stack.enter_context(
-            running(
-                tmp_path / "prometheus.log", prometheus, f"--config.file={tmp_path / 'prometheus.yml'}",
-                f"--storage.tsdb.path={tmp_path / 'series'}", f"--web.listen-address=127.0.0.1:{api_port}",
-                "--rules.alert.resend-delay=1s",
-            )
-        )  # fmt: skip
-        stack.enter_context(
-            running(
-                tmp_path / "alertmanager.log", alertmanager, f"--config.file={routes}", "--cluster.listen-address=",
-                f"--storage.path={tmp_path / 'alerts'}", f"--web.listen-address=127.0.0.1:{alerts_port}",
-            )
-        )  # fmt: skip
+        groups = [
+            {"name": "farm", "rules": [promise("corral_model_servers", model="chat")]},
+            {"name": "fragile", "rules": [fragile]},
+        ]
+        watching = stack.enter_context(alerting(tmp_path, scrapes, groups, by=FASTER))
         server.ready()
-        for port in (api_port, alerts_port):
-            wait_until(lambda port=port: listening(port), 20, f"port {port} to be ready")
-        api = Prometheus(f"http://127.0.0.1:{api_port}")
-        stack.callback(api.close)
-        wait_until(lambda: api.query("gpu_server_requests_total"), 20, "a scrape")
-        yield Told(server, people, api, node_exporter, authority, behind_tls)
+        wait_until(lambda: watching.api.query("gpu_server_requests_total"), 20, "a scrape")
+        yield Told(watching.people, watching.api, server, node_exporter, authority, behind_tls)
 
 
 def test_a_hung_llama_server_pages_somebody_and_its_recovery_is_told(told: Told) -> None:
@@ -263,5 +224,6 @@ def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) ->
 
 
 def test_times_are_divided_where_they_should_be() -> None:
-    text = "expr: rate(x[5m])\n    for: 1m\n  group_wait: 10s\n{le='5.0'}"
-    assert faster(text) == "expr: rate(x[5s])\n    for: 1s\n  group_wait: 1s\n{le='5.0'}"
+    text = "expr: rate(x[5m]) unless (x offset 15m)\n    for: 1m\n  group_wait: 10s\n{le='5.0'}"
+    assert faster(text) == "expr: rate(x[5s]) unless (x offset 15s)\n    for: 1s\n  group_wait: 1s\n{le='5.0'}"
+    assert faster("rate(x[5m])\n    for: 1h", 600) == "rate(x[4s])\n    for: 6s"
