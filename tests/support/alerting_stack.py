@@ -30,9 +30,10 @@ Groups = Sequence[Mapping[str, Any]]
 
 @dataclass
 class Alerting:
-    """A running Prometheus, and who is told what its alerts say."""
+    """A running Prometheus, who is told what its alerts say, and who gets its heartbeat."""
 
     people: Webhook
+    heart: Webhook
     api: Prometheus
 
     def without(self, *alerts: str) -> None:
@@ -77,6 +78,7 @@ def alerting(folder: Path, scrapes: Sequence[Mapping[str, Any]], groups: Groups,
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     with (
         webhook() as people,
+        webhook() as heart,
         running(
             folder / "prometheus.log", prometheus, f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'series'}", f"--web.listen-address=127.0.0.1:{api_port}",
@@ -84,15 +86,15 @@ def alerting(folder: Path, scrapes: Sequence[Mapping[str, Any]], groups: Groups,
         ),
         running(
             folder / "alertmanager.log", alertmanager, "--cluster.listen-address=",
-            f"--config.file={shipped_routes(folder, people.url, by)}", f"--storage.path={folder / 'alerts'}",
-            f"--web.listen-address=127.0.0.1:{alerts_port}",
+            f"--config.file={shipped_routes(folder, people.url, by, ALERT_HEARTBEAT_URL=heart.url)}",
+            f"--storage.path={folder / 'alerts'}", f"--web.listen-address=127.0.0.1:{alerts_port}",
         ),
     ):  # fmt: skip
         for port in (api_port, alerts_port):
             wait_until(lambda port=port: listening(port), 20, f"port {port} to be ready")
         api = Prometheus(f"http://127.0.0.1:{api_port}")
         try:
-            yield Alerting(people, api)
+            yield Alerting(people, heart, api)
         finally:
             api.close()
 

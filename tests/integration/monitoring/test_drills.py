@@ -140,7 +140,7 @@ def told(tmp_path: Path) -> Iterator[Told]:
         watching = stack.enter_context(alerting(tmp_path, scrapes, groups, by=BY))
         seen = "count(gpu_ecc_errors_total{kind='uncorrected'}) == 2 and on () node_memory_MemAvailable_bytes > 0"
         wait_until(lambda: watching.api.query(seen), 20, "a look at all of it")
-        yield Told(watching.people, watching.api, steady, shaky, gate)
+        yield Told(watching.people, watching.heart, watching.api, steady, shaky, gate)
 
 
 def test_faults_of_cards_hosts_dumps_and_answers_are_told_and_so_are_their_ends(told: Told) -> None:

@@ -79,13 +79,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         watching = stack.enter_context(alerting(tmp_path, scrapes, groups, by=FASTER))
         server.ready()
         wait_until(lambda: watching.api.query("gpu_server_requests_total"), 20, "a scrape")
-        yield Told(watching.people, watching.api, server, node_exporter, authority, behind_tls)
+        yield Told(watching.people, watching.heart, watching.api, server, node_exporter, authority, behind_tls)
 
 
 def test_a_hung_llama_server_pages_somebody_and_its_recovery_is_told(told: Told) -> None:
     server, people, api = told.server, told.people, told.api
     assert server.client.post("/v1/chat/completions", json=chat()).status_code == 200
-    wait_until(lambda: people.first("DeadMansSwitch", "firing"), 20, "the heartbeat")
+    wait_until(lambda: told.heart.first("DeadMansSwitch", "firing"), 20, "the heartbeat")
     wait_until(
         lambda: "ModelGone" not in api.alerts() and not api.query('gpu_server_state{state="ready"} == 0'), 5, "calm"
     )
@@ -130,26 +130,6 @@ def test_a_gpu_server_that_does_not_answer_pages_somebody_and_so_do_its_model_an
     )
 
 
-def test_a_webhook_that_refuses_is_tried_again_and_its_refusal_is_an_alert(told: Told) -> None:
-    server, people, api = told.server, told.people, told.api
-    told.without("GpuServerDown", "ModelGone", "HostDown")
-    people.refusing = True
-    stopped = time.monotonic()
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        wait_until(lambda: people.refused >= 2, PAGED_WITHIN_S, "a second try")
-        wait_until(lambda: api.alerts().get("NotificationsFailing") == "firing", 60, "the alert about it")
-        assert people.first("GpuServerDown", "firing", stopped) is None
-        people.refusing = False
-        mended = time.monotonic()
-        down = wait_until(lambda: people.first("GpuServerDown", "firing", stopped), 60, "the page that was held up")
-        failing = wait_until(lambda: people.first("NotificationsFailing", "firing", mended), 60, "what had failed")
-    finally:
-        people.refusing = False
-        server.process.send_signal(signal.SIGCONT)
-    print(f"after {people.refused} refusals, told {down - mended:.1f} and {failing - mended:.1f} s after the mend")
-
-
 @contextmanager
 def asking(server: GpuServer, requests: int) -> Iterator[None]:
     """Have so many clients wait for long answers; they leave at the end."""
@@ -180,10 +160,10 @@ def asking(server: GpuServer, requests: int) -> Iterator[None]:
 
 
 def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) -> None:
-    """All at a time: an exporter that hangs, certificates that end, an address that refuses, a queue, a rule."""
+    """All at a time: an exporter that hangs, certificates that end, a refusing address, a queue, a rule, a webhook."""
     expected = {
         "ScrapeGone", "CertificateExpiring", "CertificateAboutToEnd", "ProbeFailing", "ModelQueueGrowing",
-        "RulesFailing",
+        "RulesFailing", "NotificationsFailing",
     }  # fmt: skip
     told.without("ModelGone")
     warned, paged, refusing, ended = told.behind_tls
@@ -192,6 +172,7 @@ def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) ->
     paged.renew(told.authority.signed(timedelta(days=2)))
     ended.renew(told.authority.signed(timedelta(days=-1)))
     refusing.status = 503
+    told.heart.refusing = True
     told.node_exporter.send_signal(signal.SIGSTOP)
     try:
         with asking(told.server, 6):  # two slots
@@ -203,12 +184,15 @@ def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) ->
         mended = time.monotonic()
         told.node_exporter.send_signal(signal.SIGCONT)
         refusing.status = 200
+        told.heart.refusing = False
         for each in (warned, paged, ended):
             each.renew(told.authority.signed(YEAR))
+    looking_back = {"RulesFailing", "NotificationsFailing"}  # over a quarter of an hour, and ten minutes
     over = {
         name: wait_until(lambda name=name: told.people.first(name, "resolved", mended), 40, f"the end of {name}")
-        for name in sorted(expected - {"RulesFailing"})  # looks back a quarter of an hour
+        for name in sorted(expected - looking_back)
     }
+    wait_until(lambda: told.heart.first("DeadMansSwitch", "firing", mended), 40, "the heartbeat, tried again")
     told_of = {
         (name, alert["labels"]["instance"])
         for _, alert in told.people.came

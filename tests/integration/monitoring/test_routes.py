@@ -72,6 +72,17 @@ def test_a_host_that_is_down_keeps_back_what_follows_from_it_and_nothing_else(
     }  # fmt: skip
 
 
+def test_a_page_that_the_webhook_refuses_is_sent_again_until_it_is_taken(alertmanager: tuple[str, Webhook]) -> None:
+    url, people = alertmanager
+    people.refusing = True
+    page = alert("GpuServerDown", host="box", server="qwen-1")
+    assert httpx.post(f"{url}/api/v2/alerts", json=[page], trust_env=False).status_code == 200
+    wait_until(lambda: people.refused >= 2, 20, "a second try")
+    assert people.came == []
+    people.refusing = False
+    wait_until(lambda: people.first("GpuServerDown", "firing"), 20, "the page that was held up")
+
+
 def test_the_next_key_near_its_budget_waits_less_than_other_warnings_and_hundreds_come_in_few_messages(
     alertmanager: tuple[str, Webhook],
 ) -> None:
