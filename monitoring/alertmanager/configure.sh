@@ -65,6 +65,10 @@ route:
       group_wait: 0s
       group_interval: 1m
       repeat_interval: 5m
+    # the next key soon, and many keys in one message
+    - matchers: [alertname = KeyNearBudget]
+      receiver: people
+      group_interval: 1m
     - matchers: [severity = page]
       receiver: people
       group_wait: 10s
@@ -76,7 +80,7 @@ inhibit_rules:
     target_matchers: ['alertname =~ "Gpu.+|HostDisk.+|HostMemory.+|HostClock.+|Gate.+|Postgres.+|BackupMissing|ScrapeGone"']
     equal: [host]
   - source_matchers: ['alertname =~ "GpuServerDown|GpuServerFailed"']
-    target_matchers: ['alertname =~ "GpuServerNotReady|GpuServerRestarting|GpuServerStalled|GpuLost"']
+    target_matchers: ['alertname =~ "GpuServerNotReady|GpuServerRestarting|GpuServerStalled"']
     equal: [server]
   - source_matchers: [alertname = ModelGone]
     target_matchers: ['alertname =~ "ModelErrorShareHigh|ModelQueueGrowing|TtftBudget.+"']

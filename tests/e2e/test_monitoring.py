@@ -13,6 +13,7 @@ import select
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,11 +21,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from corral.envfile import parse_env
 from corral.errors import CorralError
 from corral.monitoring.catalogue import needs_gpu
 from corral.paths import StateDir
@@ -33,6 +36,7 @@ from corral.report.contents import PLOTS, TABLES
 from corral.request_trail import FileLogs, Trail, follow
 from corral_dashboards.all import DASHBOARDS
 from gpu_server.gpu import MEANINGS, GpuMonitor, Sample, Xid
+from support.alerting_stack import Drills, alerting
 from support.farm import CHECKOUT, CORRAL, LAPTOP, Farm, farm_in
 from support.promql import Prometheus, unknown
 from support.tls import Authority, tls_server
@@ -402,6 +406,51 @@ def test_a_wrong_receiver_is_refused_and_what_runs_goes_on(watched: Watched) -> 
     assert done.returncode == 2
     assert "ALERT_WEBHOOK_URL is no URL; give one that begins with http:// or https://" in done.stderr
     assert watched.prometheus.query('up{job="alertmanager"} == 1')
+
+
+def test_requests_that_fail_at_the_gate_page_somebody(watched: Watched, tmp_path: Path) -> None:
+    """Told by a Prometheus of its own, whose rules' times are divided: the farm's own would take minutes.
+
+    Clients ask for no retries: LiteLLM would wait as long as a server that stands still says, before it tries again.
+    """
+    config = yaml.safe_load((watched.farm.state / "monitoring" / "prometheus.yml").read_text())
+    (gate,) = (job for job in config["scrape_configs"] if job["job_name"] == "litellm")
+    gate["authorization"]["credentials_file"] = str(watched.farm.state / "monitoring" / "gate-metrics-key")
+    client, ended = watched.farm.client(), threading.Event()
+    answers: Counter[int] = Counter()
+
+    def ask() -> None:
+        while not ended.wait(0.2):
+            try:
+                client.embeddings.create(model="embed", input="one", extra_body={"num_retries": 0})
+                answers[200] += 1
+            except openai.APIStatusError as error:
+                answers[error.status_code] += 1
+
+    server = watched.farm.part("embed-1")["port"]
+    key = parse_env((watched.farm.state / ".env").read_text())["GPU_SERVER_KEY"]
+    headers = {"Authorization": f"Bearer {key}"}
+
+    def order(what: str) -> None:
+        httpx.post(f"http://127.0.0.1:{server}/{what}", headers=headers, trust_env=False).raise_for_status()
+
+    with alerting(tmp_path, [gate], [], by=1200) as told:
+        drills, asking = Drills(told.people), threading.Thread(target=ask)
+        wait_until(lambda: told.api.query("litellm_proxy_total_requests_metric_total"), 20, "a look at the gate")
+        asking.start()
+        try:
+            wait_until(lambda: answers[200] > 3, 20, "answers")
+            order("drain")
+            drills.begin("GateErrorShareHigh")
+            drills.told("GateErrorShareHigh")
+            order("resume")
+            drills.end("GateErrorShareHigh")
+            drills.over()
+        finally:
+            ended.set()
+            asking.join()
+            order("resume")
+    print(f"clients saw {dict(answers)}")
 
 
 def test_status_says_what_runs_and_stop_ends_it(watched: Watched) -> None:

@@ -24,6 +24,7 @@ class Webhook(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.came: list[tuple[float, dict[str, Any]]] = []
+        self.messages = 0
         self.refusing = False
         self.refused = 0
         webhook = self
@@ -36,6 +37,7 @@ class Webhook(ThreadingHTTPServer):
                     self.send_response(500)
                     self.end_headers()
                     return
+                webhook.messages += 1
                 webhook.came += [(time.monotonic(), alert) for alert in body["alerts"]]
                 self.send_response(200)
                 self.end_headers()
@@ -87,14 +89,14 @@ def running(log: Path, *command: str | Path, **environment: str) -> Iterator["su
         process.wait(20)
 
 
-def faster(text: str) -> str:
+def faster(text: str, by: int = FASTER) -> str:
     """Divide the times of rules and routes, none below a second; a range keeps three scrapes."""
 
     def divided(found: re.Match[str]) -> str:
-        least = 4 if found[1] == "[" else 1
-        return f"{found[1]}{max(least, round(int(found[2]) * _SECONDS[found[3]] / FASTER))}s{found[4]}"
+        least = 1 if found[1].endswith(": ") else 4
+        return f"{found[1]}{max(least, round(int(found[2]) * _SECONDS[found[3]] / by))}s{found[4]}"
 
-    text = re.sub(r"(\[)(\d+)([smhd])(\])", divided, text)
+    text = re.sub(r"(\[|offset )(\d+)([smhd])(\]|\))", divided, text)
     return re.sub(
         r"(for: |group_wait: |group_interval: |repeat_interval: )(\d+)([smhd])($)", divided, text, flags=re.MULTILINE
     )
@@ -104,10 +106,17 @@ def listening(port: int, path: str = "/-/ready") -> bool:
     return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False).status_code == 200
 
 
-def shipped_routes(folder: Path, people: str) -> Path:
-    """Write Alertmanager's configuration as it is shipped, all receivers this one, and return it."""
-    environment = {"ALERT_WEBHOOK_URL": people, "ALERT_HEARTBEAT_URL": people, "PATH": "/usr/bin:/bin"}
+def shipped_routes(folder: Path, people: str, by: int = FASTER, **receivers: str) -> Path:
+    """Write Alertmanager's configuration as it is shipped, and return it.
+
+    Args:
+        folder: where to.
+        people: the URL of all webhooks.
+        by: what times are divided by.
+        receivers: other variables of configure.sh.
+    """
+    environment = {"ALERT_WEBHOOK_URL": people, "ALERT_HEARTBEAT_URL": people, "PATH": "/usr/bin:/bin", **receivers}
     subprocess.run(["sh", SHIPPED / "alertmanager" / "configure.sh", folder], env=environment, check=True, timeout=10)
     file = folder / "alertmanager.yml"
-    file.write_text(faster(file.read_text()))
+    file.write_text(faster(file.read_text(), by))
     return file

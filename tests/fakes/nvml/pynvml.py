@@ -1,7 +1,7 @@
-"""A faked NVML: one P104-100 that can be lost, or report Xid errors. Stands in for nvidia-ml-py where it is imported.
+"""A faked NVML: one P104-100 that can be lost, report Xid errors, get hot and so on. Stands in for nvidia-ml-py.
 
-`state` is what goes on. In a gpu-server that is another process, the file in FAKE_NVML tells: it holds `lost`, or
-`xid N`; emptied, the card is well again.
+`state` is what goes on. In a gpu-server that is another process, the file in FAKE_NVML tells, a line each: `lost`,
+`xid N`, or one of `READINGS` and its value; emptied, the card is well again.
 """
 
 # Names and signatures are NVML's.
@@ -21,6 +21,9 @@ NVML_TEMPERATURE_GPU = NVML_CLOCK_SM = NVML_VOLATILE_ECC = NVML_MEMORY_ERROR_TYP
 NVML_CLOCK_MEM = NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
 nvmlEventTypeXidCriticalError = 8
 
+READINGS = ("temperature", "throttled", "used_mib", "limit_mw", "corrected", "uncorrected")
+"""As NVML gives them; `throttled` has a bit for each reason."""
+
 
 class NVMLError(Exception):
     def __init__(self, value: int) -> None:
@@ -38,6 +41,7 @@ class State:
     lost: bool = False
     hangs_s: float = 0.0
     xids: list[int] = field(default_factory=list)
+    readings: dict[str, int] = field(default_factory=dict)
 
 
 state = State()
@@ -47,11 +51,20 @@ _CONTROL = Path(os.environ["FAKE_NVML"]) if "FAKE_NVML" in os.environ else None
 def _look() -> None:
     if _CONTROL is None:
         return
-    words = _CONTROL.read_text().split()
-    state.lost = words == ["lost"]
-    if words[:1] == ["xid"]:
-        _CONTROL.write_text("")
-        state.xids.append(int(words[1]))
+    lines = _CONTROL.read_text().splitlines()
+    told = {name: value for name, _, value in (line.partition(" ") for line in lines)}
+    state.lost = "lost" in told
+    state.readings = {name: int(told[name]) for name in READINGS if name in told}
+    if "xid" in told:
+        _CONTROL.write_text("\n".join(line for line in lines if not line.startswith("xid ")))
+        state.xids.append(int(told["xid"]))
+
+
+def _reading(name: str, otherwise: int | None = None) -> int:
+    value = state.readings.get(name, otherwise)
+    if value is None:
+        raise NVMLError(NVML_ERROR_NOT_SUPPORTED)
+    return value
 
 
 def _well() -> None:
@@ -88,7 +101,7 @@ def nvmlDeviceGetName(_card: int) -> str:
 def nvmlDeviceGetMemoryInfo(_card: int) -> SimpleNamespace:
     _well()
     time.sleep(state.hangs_s)
-    return SimpleNamespace(used=3 * 2**30, total=8 * 2**30)
+    return SimpleNamespace(used=_reading("used_mib", 3072) * 2**20, total=8 * 2**30)
 
 
 def nvmlDeviceGetUtilizationRates(_card: int) -> SimpleNamespace:
@@ -104,7 +117,19 @@ def nvmlDeviceGetClockInfo(_card: int, _domain: int) -> int:
 
 
 def nvmlDeviceGetCurrentClocksThrottleReasons(_card: int) -> int:
-    return 0x4
+    return _reading("throttled", 0x4)
+
+
+def nvmlDeviceGetTemperature(_card: int, _sensor: int) -> int:
+    return _reading("temperature")
+
+
+def nvmlDeviceGetEnforcedPowerLimit(_card: int) -> int:
+    return _reading("limit_mw")
+
+
+def nvmlDeviceGetTotalEccErrors(_card: int, kind: int, _counter: int) -> int:
+    return _reading("uncorrected" if kind == NVML_MEMORY_ERROR_TYPE_UNCORRECTED else "corrected")
 
 
 def nvmlEventSetCreate() -> str:
@@ -131,5 +156,4 @@ def _unsupported(*_: object) -> None:
     raise NVMLError(NVML_ERROR_NOT_SUPPORTED)
 
 
-nvmlDeviceGetEnforcedPowerLimit = nvmlDeviceGetTemperature = _unsupported
-nvmlDeviceGetCurrPcieLinkGeneration = nvmlDeviceGetCurrPcieLinkWidth = nvmlDeviceGetTotalEccErrors = _unsupported
+nvmlDeviceGetCurrPcieLinkGeneration = nvmlDeviceGetCurrPcieLinkWidth = _unsupported

@@ -1,7 +1,7 @@
 """Faults on a running server: how long until somebody is told, and told that it is over.
 
 The real gpu-server, Prometheus, Alertmanager and exporters with the shipped rules and routes; only their times are
-divided, so that an alert's minute is a second.
+divided, so that an alert's minute is a second. Faults of cards, hosts and dumps: test_drills.py.
 """
 
 import signal
@@ -15,13 +15,12 @@ from datetime import timedelta
 
 import httpx
 import pytest
-import yaml
 
 from corral.render.prometheus import probes
-from support.alerting import SHIPPED, Webhook, faster, listening, running, shipped_routes, webhook
+from support.alerting import FASTER, SHIPPED, faster, running
+from support.alerting_stack import Alerting, alerting, promise, scrape
 from support.gpu_servers import GpuServer, chat
 from support.ports import free_port
-from support.promql import Prometheus
 from support.tls import Authority, TlsServer, tls_server
 from support.tools import tool
 from support.waiting import wait_until
@@ -34,32 +33,24 @@ YEAR = timedelta(days=365)
 
 
 @dataclass
-class Told:
+class Told(Alerting):
     """A gpu-server and what stands beside it, watched; and who is told of it."""
 
     server: GpuServer
-    people: Webhook
-    api: Prometheus
     node_exporter: "subprocess.Popen[bytes]"
     authority: Authority
     behind_tls: list[TlsServer]
-
-    def without(self, *alerts: str) -> None:
-        """Wait until these are over: those of an earlier test, or what would keep others back."""
-        wait_until(lambda: not set(alerts) & set(self.api.alerts()), 30, f"the end of {', '.join(alerts)}")
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     tmp_path = tmp_path_factory.mktemp("told")
-    prometheus, alertmanager = tool("prometheus"), tool("prometheus-alertmanager", "alertmanager")
     node, blackbox = tool("prometheus-node-exporter"), tool("prometheus-blackbox-exporter", "blackbox_exporter")
+    node_port, blackbox_port = free_port(), free_port()
     with ExitStack() as stack:
-        people = stack.enter_context(webhook())
         server = stack.enter_context(GpuServer(tmp_path / "server.log", STALL_TIMEOUT_S=STALL_S))
         authority = Authority(tmp_path)
         behind_tls = [stack.enter_context(tls_server(authority.signed(YEAR))) for _ in range(4)]
-        api_port, alerts_port, node_port, blackbox_port = (free_port() for _ in range(4))
         node_exporter = stack.enter_context(
             running(
                 tmp_path / "node.log",
@@ -74,57 +65,27 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
                 f"--web.listen-address=127.0.0.1:{blackbox_port}", SSL_CERT_FILE=str(authority.file),
             )
         )  # fmt: skip
-        routes = shipped_routes(tmp_path, people.url)
-        for name in ("alerts.yml", "recording.yml"):
-            (tmp_path / name).write_text(faster((SHIPPED / "prometheus" / "rules" / name).read_text()))
-        promised = {"record": "corral_model_servers", "expr": "vector(1)", "labels": {"model": "chat"}}
+        scrapes = [
+            scrape("gpu-server", {server.port: {"server": "chat-1", "host": "here", "model": "chat", "mode": "chat"}}),
+            scrape("node", {node_port: {"host": "here"}}),
+            dict(probes([each.url for each in behind_tls], f"127.0.0.1:{blackbox_port}")),
+        ]
         # fails as soon as one probe ends otherwise than the others
         fragile = {"record": "fragile", "expr": 'vector(1) * on () count_values("was", probe_success)'}
-        groups = [{"name": "farm", "rules": [promised]}, {"name": "fragile", "rules": [fragile]}]
-        (tmp_path / "farm.yml").write_text(yaml.safe_dump({"groups": groups}))
-        labels = {"server": "chat-1", "host": "here", "model": "chat", "mode": "chat"}
-        config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": ["alerts.yml", "recording.yml", "farm.yml"],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alerts_port}"]}]}]},
-            "scrape_configs": [
-                {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"], "labels": more}]}
-                for job, port, more in (
-                    ("gpu-server", server.port, labels),
-                    ("alertmanager", alerts_port, {}),
-                    ("prometheus", api_port, {}),
-                    ("node", node_port, {"host": "here"}),
-                )
-            ]
-            + [probes([each.url for each in behind_tls], f"127.0.0.1:{blackbox_port}")],
-        }
-        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-        stack.enter_context(
-            running(
-                tmp_path / "prometheus.log", prometheus, f"--config.file={tmp_path / 'prometheus.yml'}",
-                f"--storage.tsdb.path={tmp_path / 'series'}", f"--web.listen-address=127.0.0.1:{api_port}",
-                "--rules.alert.resend-delay=1s",
-            )
-        )  # fmt: skip
-        stack.enter_context(
-            running(
-                tmp_path / "alertmanager.log", alertmanager, f"--config.file={routes}", "--cluster.listen-address=",
-                f"--storage.path={tmp_path / 'alerts'}", f"--web.listen-address=127.0.0.1:{alerts_port}",
-            )
-        )  # fmt: skip
+        groups = [
+            {"name": "farm", "rules": [promise("corral_model_servers", model="chat")]},
+            {"name": "fragile", "rules": [fragile]},
+        ]
+        watching = stack.enter_context(alerting(tmp_path, scrapes, groups, by=FASTER))
         server.ready()
-        for port in (api_port, alerts_port):
-            wait_until(lambda port=port: listening(port), 20, f"port {port} to be ready")
-        api = Prometheus(f"http://127.0.0.1:{api_port}")
-        stack.callback(api.close)
-        wait_until(lambda: api.query("gpu_server_requests_total"), 20, "a scrape")
-        yield Told(server, people, api, node_exporter, authority, behind_tls)
+        wait_until(lambda: watching.api.query("gpu_server_requests_total"), 20, "a scrape")
+        yield Told(watching.people, watching.heart, watching.api, server, node_exporter, authority, behind_tls)
 
 
 def test_a_hung_llama_server_pages_somebody_and_its_recovery_is_told(told: Told) -> None:
     server, people, api = told.server, told.people, told.api
     assert server.client.post("/v1/chat/completions", json=chat()).status_code == 200
-    wait_until(lambda: people.first("DeadMansSwitch", "firing"), 20, "the heartbeat")
+    wait_until(lambda: told.heart.first("DeadMansSwitch", "firing"), 20, "the heartbeat")
     wait_until(
         lambda: "ModelGone" not in api.alerts() and not api.query('gpu_server_state{state="ready"} == 0'), 5, "calm"
     )
@@ -169,26 +130,6 @@ def test_a_gpu_server_that_does_not_answer_pages_somebody_and_so_do_its_model_an
     )
 
 
-def test_a_webhook_that_refuses_is_tried_again_and_its_refusal_is_an_alert(told: Told) -> None:
-    server, people, api = told.server, told.people, told.api
-    told.without("GpuServerDown", "ModelGone", "HostDown")
-    people.refusing = True
-    stopped = time.monotonic()
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        wait_until(lambda: people.refused >= 2, PAGED_WITHIN_S, "a second try")
-        wait_until(lambda: api.alerts().get("NotificationsFailing") == "firing", 60, "the alert about it")
-        assert people.first("GpuServerDown", "firing", stopped) is None
-        people.refusing = False
-        mended = time.monotonic()
-        down = wait_until(lambda: people.first("GpuServerDown", "firing", stopped), 60, "the page that was held up")
-        failing = wait_until(lambda: people.first("NotificationsFailing", "firing", mended), 60, "what had failed")
-    finally:
-        people.refusing = False
-        server.process.send_signal(signal.SIGCONT)
-    print(f"after {people.refused} refusals, told {down - mended:.1f} and {failing - mended:.1f} s after the mend")
-
-
 @contextmanager
 def asking(server: GpuServer, requests: int) -> Iterator[None]:
     """Have so many clients wait for long answers; they leave at the end."""
@@ -219,10 +160,10 @@ def asking(server: GpuServer, requests: int) -> Iterator[None]:
 
 
 def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) -> None:
-    """All at a time: an exporter that hangs, certificates that end, an address that refuses, a queue, a rule."""
+    """All at a time: an exporter that hangs, certificates that end, a refusing address, a queue, a rule, a webhook."""
     expected = {
         "ScrapeGone", "CertificateExpiring", "CertificateAboutToEnd", "ProbeFailing", "ModelQueueGrowing",
-        "RulesFailing",
+        "RulesFailing", "NotificationsFailing",
     }  # fmt: skip
     told.without("ModelGone")
     warned, paged, refusing, ended = told.behind_tls
@@ -231,6 +172,7 @@ def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) ->
     paged.renew(told.authority.signed(timedelta(days=2)))
     ended.renew(told.authority.signed(timedelta(days=-1)))
     refusing.status = 503
+    told.heart.refusing = True
     told.node_exporter.send_signal(signal.SIGSTOP)
     try:
         with asking(told.server, 6):  # two slots
@@ -242,12 +184,15 @@ def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) ->
         mended = time.monotonic()
         told.node_exporter.send_signal(signal.SIGCONT)
         refusing.status = 200
+        told.heart.refusing = False
         for each in (warned, paged, ended):
             each.renew(told.authority.signed(YEAR))
+    looking_back = {"RulesFailing", "NotificationsFailing"}  # over a quarter of an hour, and ten minutes
     over = {
         name: wait_until(lambda name=name: told.people.first(name, "resolved", mended), 40, f"the end of {name}")
-        for name in sorted(expected - {"RulesFailing"})  # looks back a quarter of an hour
+        for name in sorted(expected - looking_back)
     }
+    wait_until(lambda: told.heart.first("DeadMansSwitch", "firing", mended), 40, "the heartbeat, tried again")
     told_of = {
         (name, alert["labels"]["instance"])
         for _, alert in told.people.came
@@ -263,5 +208,6 @@ def test_faults_beside_the_servers_are_told_and_so_are_their_ends(told: Told) ->
 
 
 def test_times_are_divided_where_they_should_be() -> None:
-    text = "expr: rate(x[5m])\n    for: 1m\n  group_wait: 10s\n{le='5.0'}"
-    assert faster(text) == "expr: rate(x[5s])\n    for: 1s\n  group_wait: 1s\n{le='5.0'}"
+    text = "expr: rate(x[5m]) unless (x offset 15m)\n    for: 1m\n  group_wait: 10s\n{le='5.0'}"
+    assert faster(text) == "expr: rate(x[5s]) unless (x offset 15s)\n    for: 1s\n  group_wait: 1s\n{le='5.0'}"
+    assert faster("rate(x[5m])\n    for: 1h", 600) == "rate(x[4s])\n    for: 6s"
