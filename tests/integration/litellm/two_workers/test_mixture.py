@@ -6,6 +6,7 @@ They go to two workers, which PostgreSQL leaves for a while. `make test-mixture`
 import asyncio
 import os
 import random
+import re
 import threading
 from collections import Counter
 
@@ -21,6 +22,7 @@ REQUESTS = int(os.environ.get("MIXTURE_REQUESTS", "300"))
 DURING_A_RESTART = 80
 """How many of them are sent while PostgreSQL restarts: the keys are known to LiteLLM by then, the rows wait."""
 AT_A_TIME = 12
+NAME = re.compile(r'"id": ?"([a-z]+-fake-\d+)"')
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(200 + REQUESTS // 5)]
 
@@ -42,6 +44,8 @@ class Mixture:
 
     def __init__(self, gate: Gate, key: str) -> None:
         self.outcomes: Counter[str] = Counter()
+        self.names: set[str] = set()
+        """The ids of the answers that came whole: their rows'."""
         self._chance = random.Random(20)  # the same mixture each time
         self._gate = gate
         self._headers = {"Authorization": f"Bearer {key}"}
@@ -70,6 +74,8 @@ class Mixture:
         if body.get("stream"):
             assert "[DONE]" in answer.text or "message_stop" in answer.text
         self.outcomes["embedding" if body["model"] == "embed" else "chat"] += 1
+        named = NAME.search(answer.text)
+        self.names.add(named[1] if named else answer.headers["x-litellm-call-id"])
 
 
 def test_rows_and_tokens_are_exact_and_nothing_stays(workers: TwoWorkers, servers: FakeServers) -> None:
@@ -81,16 +87,17 @@ def test_rows_and_tokens_are_exact_and_nothing_stays(workers: TwoWorkers, server
     sending.start()  # not the restart: PostgreSQL ends with the thread that started it
     workers.database.restart()
     sending.join(60)
-    check(workers, mixture.outcomes)
+    print(mixture.outcomes)
+    check(workers, mixture)
     wait_until(lambda: not any(servers.open.values()), 5, "the servers to be let go")
 
 
-def check(workers: TwoWorkers, outcomes: Counter[str]) -> None:
-    gate = workers.gate
+def check(workers: TwoWorkers, mixture: Mixture) -> None:
+    gate, outcomes = workers.gate, mixture.outcomes
     assert sum(outcomes.values()) == REQUESTS
     whole = outcomes["chat"] + outcomes["embedding"]
-    assert whole < REQUESTS  # some have left
-    gate.rows_when("mixture", whole, timeout_s=30 + REQUESTS / 100)
+    assert len(mixture.names) == whole < REQUESTS  # some have left
+    wait_until(lambda: not gate.without_row("mixture", mixture.names), 60 + REQUESTS / 50, "a row for each answer", 1)
     workers.wait_idle(30)
     rows = gate.rows("mixture")
     assert len(rows) <= REQUESTS  # who leaves before the gate has read the request leaves no row
