@@ -43,6 +43,7 @@ class FakeServers:
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.open: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
         self.authorization: list[str | None] = []
         self._numbers = iter(range(1 << 30))
