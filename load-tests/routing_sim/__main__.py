@@ -40,17 +40,22 @@ def main() -> None:
     validate.add_argument("--validate", action="store_true", help="do that instead; exit 1 if 15 %% apart or more")
     validate.add_argument("--conversations", type=int, default=12)
     validate.add_argument("--turns", type=int, default=5)
-    validate.add_argument("--each-s", type=float, default=3.0, help="seconds between two that begin")
+    validate.add_argument("--each-s", type=float, default=4.0, help="seconds between two that begin")
+    validate.add_argument("--runs", type=int, default=2, help="of each policy, some two minutes each")
     given = parser.parse_args()
-    if min(given.conversations, given.turns) < 1 or given.conversations * given.turns < 2 or given.each_s <= 0:
-        parser.error("--conversations, --turns and --each-s are above 0, and one turn alone compares nothing")
+    if (
+        min(given.conversations, given.turns, given.runs) < 1
+        or given.conversations * given.turns < 2
+        or given.each_s <= 0
+    ):
+        parser.error("--conversations, --turns, --runs and --each-s are above 0, and one turn alone compares nothing")
     if given.validate:
         from routing_sim import validate as validation
 
         sys.exit(
             validation.main(
                 conversations=given.conversations, turns=given.turns, seed=given.seed, each_s=given.each_s,
-                json_to=given.json,
+                runs=given.runs, json_to=given.json,
             )
         )  # fmt: skip
     card = Card(tokens_kept=given.kept)
