@@ -9,7 +9,7 @@ from aiohttp import web
 
 from support.fake_servers import USAGE, WORDS, FakeServers, chunk, opened, server
 
-FLOOD = 64 << 20
+FLOOD = 48 << 20
 """Bytes of a stream that is sent as fast as it is read."""
 
 

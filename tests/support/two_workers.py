@@ -75,6 +75,12 @@ class TwoWorkers:
 
         wait_until(lambda: set(counts()) == {"0"}, timeout_s, "the least-busy counters to be zero", 0.2)
 
+    def places(self) -> list[str]:
+        """The places among requests at a time that are taken, as what is asked counts them."""
+        if self.redis is not None:
+            return self.redis.run("KEYS", "*:max_parallel_requests")
+        return [f"{key}: {count}" for key, count in self.gate.state()["parallel"].items() if count != "0"]
+
     def ask(self, body: dict[str, object], key: str = MASTER_KEY, timeout_s: float = 30) -> httpx.Response:
         """Ask on a connection of its own, which any of the workers may take."""
         return httpx.post(**self._request(body, key), timeout=timeout_s)
