@@ -78,7 +78,7 @@ class TwoWorkers:
     def places(self) -> list[str]:
         """The places among requests at a time that are taken, as what is asked counts them."""
         if self.redis is not None:
-            return self.redis.run("KEYS", "*:max_parallel_requests")
+            return [key for key in self.redis.run("KEYS", "*:max_parallel_requests") if key]  # a blank line: none
         return [f"{key}: {count}" for key, count in self.gate.state()["parallel"].items() if count != "0"]
 
     def ask(self, body: dict[str, object], key: str = MASTER_KEY, timeout_s: float = 30) -> httpx.Response:
