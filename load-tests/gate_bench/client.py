@@ -22,12 +22,24 @@ class Seen:
         answers: each request, from its sending to its end.
         first: each stream, from its sending to its first token.
         delays: each token, from its sending by the server to its arrival.
+        sent: each token, when it was; in ns of the monotonic clock, which all processes share, as below.
+        begun: each stream, when its first token came.
+        last: each stream, when its last token was sent.
     """
 
     wall: float = 0.0
     answers: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+    begun: list[int] = field(default_factory=list)
+    last: list[int] = field(default_factory=list)
+
+    def delays_by_time(self) -> tuple[list[float], list[float]]:
+        """Return the delays of tokens sent before all streams had begun, and of those sent while all were under way."""
+        begun, ended = max(self.begun, default=0), min(self.last, default=0)
+        both = list(zip(self.sent, self.delays, strict=True))
+        return [delay for sent, delay in both if sent < begun], [delay for sent, delay in both if begun <= sent < ended]
 
 
 class _Connection(asyncio.Protocol):
@@ -45,11 +57,13 @@ class _Connection(asyncio.Protocol):
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._head = self._tail = b""
         self._left: int | None = None
-        self._told = False
+        self._told = 0
         self._began = time.monotonic_ns()
         self.transport.write(request)
         await self._done
         self._seen.answers.append((time.monotonic_ns() - self._began) / 1e9)
+        if self._told:
+            self._seen.last.append(self._told)
 
     def data_received(self, data: bytes) -> None:
         """Take the times, and look for the end."""
@@ -65,11 +79,13 @@ class _Connection(asyncio.Protocol):
                 return
             if LENGTH in head:
                 self._left = int(head.partition(LENGTH)[2].partition(b"\r\n")[0])
-        for sent in SENT_AT.findall(data):
+        for sent in map(int, SENT_AT.findall(data)):
             if not self._told:
-                self._told = True
                 self._seen.first.append((now - self._began) / 1e9)
-            self._seen.delays.append((now - int(sent)) / 1e9)
+                self._seen.begun.append(now)
+            self._told = sent
+            self._seen.delays.append((now - sent) / 1e9)
+            self._seen.sent.append(sent)
         self._tail = (self._tail + data)[-5:] or b" "
         if self._left is not None:
             self._left -= len(data)

@@ -19,6 +19,8 @@ PACED_STREAMS = (1, 8, 32, 128)
 COSTED_STREAMS = 32
 """Of which the CPU of a paced token is taken: enough for a gate to have something to do, few enough for all to keep up.
 Their streams are longer, for the CPU of the requests around them, which is taken off, is not the same each time."""
+LONG_STREAMS = (COSTED_STREAMS, 128)
+"""So many are longer, too, that take a while to begin: else the first would be over before all are under way."""
 STREAMS_AT_FULL_SPEED = 8
 
 
@@ -57,6 +59,10 @@ class Rounds:
             _load(way, {}, 4, self._requests)
             _load(way, {"stream": True, "max_tokens": 10}, 4, 2)
 
+    def ask_whole(self, way: Way) -> tuple[float, Seen]:
+        """Send the load of which a request's CPU is taken: return that, in s, and what its clients saw."""
+        return _load(way, {}, 8, self._requests)
+
     def measure(self, way: Way, into: Measured) -> None:
         """Run every load once.
 
@@ -67,7 +73,7 @@ class Rounds:
         """
         cpu, seen = _load(way, {}, 1, self._requests)
         into.add("answer_ms", statistics.median(seen.answers) * 1e3)
-        cpu, seen = _load(way, {}, 8, self._requests)
+        cpu, seen = self.ask_whole(way)
         into.add("request_cpu_ms", cpu / (8 * self._requests) * 1e3)
         into.add("requests_per_s", 8 * self._requests / seen.wall)
         one = {"stream": True, "max_tokens": 1}
@@ -78,15 +84,17 @@ class Rounds:
         into.add("token_cpu_us", max(0.0, many - few) / tokens * 1e6)
         into.add("tokens_per_s", tokens / seen.wall)
         for streams in PACED_STREAMS:
-            length = self._costed_tokens if streams == COSTED_STREAMS else self._paced_tokens
+            length = self._costed_tokens if streams in LONG_STREAMS else self._paced_tokens
             many, seen = _load(way, {"stream": True, "max_tokens": length, "seed": RATE}, streams, 1)
             if streams == COSTED_STREAMS:
                 few = statistics.mean(_load(way, one, streams, 1)[0] for _ in range(3))
                 into.add("paced_token_cpu_us", max(0.0, many - few) / (streams * length) * 1e6)
             into.add(f"first_p50_ms.{streams}", _quantile(seen.first, 0.5) * 1e3)
             into.add(f"first_p99_ms.{streams}", _quantile(seen.first, 0.99) * 1e3)
-            into.add(f"delay_p50_ms.{streams}", _quantile(seen.delays, 0.5) * 1e3)
-            into.add(f"delay_p99_ms.{streams}", _quantile(seen.delays, 0.99) * 1e3)
+            for when, delays in zip(("beginning", "under_way"), seen.delays_by_time(), strict=True):
+                if delays:
+                    into.add(f"{when}_p50_ms.{streams}", _quantile(delays, 0.5) * 1e3)
+                    into.add(f"{when}_p99_ms.{streams}", _quantile(delays, 0.99) * 1e3)
         into.add("memory_mib", way.memory_mib())
 
 

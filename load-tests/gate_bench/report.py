@@ -19,10 +19,16 @@ ADDED = {
     **{f"first token, {streams} stream{'s' * (streams > 1)}": f"first_p50_ms.{streams}" for streams in PACED_STREAMS},
 }
 
+TIMES = {
+    "beginning": "a paced token while all streams begin at once",
+    "under_way": "a paced token while all streams are under way",
+}
+
 
 def markdown(measured: Mapping[str, Measured]) -> str:
     """Return the tables: costs and how far the rounds differ, what is added to the direct way, how late tokens come."""
-    return "\n\n".join((_costs(measured), _spreads(measured), _added(measured), _delays(measured)))
+    tables = (_costs(measured), _spreads(measured), _added(measured), *(_delays(measured, when) for when in TIMES))
+    return "\n\n".join(tables)
 
 
 def _costs(measured: Mapping[str, Measured]) -> str:
@@ -82,13 +88,14 @@ def _difference(one: Measured, direct: Measured, name: str) -> str:
     return "" if ours is None or base is None else f"{ours - base:+.2f}"
 
 
-def _delays(measured: Mapping[str, Measured]) -> str:
+def _delays(measured: Mapping[str, Measured], when: str) -> str:
+    """Nothing stands where there was no such time: with one stream, or if the first had ended when the last began."""
     titles = [f"{streams} stream{'s' * (streams > 1)}" for streams in PACED_STREAMS]
-    rows = [_row("a paced token under way, p50 / p99 (ms)", *titles), _row(*["---"] * (len(titles) + 1))]
+    rows = [_row(f"{TIMES[when]}, p50 / p99 (ms)", *titles), _row(*["---"] * (len(titles) + 1))]
     for title, one in measured.items():
         cells = []
         for streams in PACED_STREAMS:
-            half, most = one.median(f"delay_p50_ms.{streams}"), one.median(f"delay_p99_ms.{streams}")
+            half, most = one.median(f"{when}_p50_ms.{streams}"), one.median(f"{when}_p99_ms.{streams}")
             cells.append("" if half is None or most is None else f"{half:.2f} / {most:.1f}")
         rows.append(_row(title, *cells))
     return "\n".join(rows)

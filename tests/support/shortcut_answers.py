@@ -1,9 +1,11 @@
 """Run in a process of its own: asks LiteLLM's functions and the fast path's shortcuts the same, prints both answers.
 
 LiteLLM's proxy, once imported, changes what other hooks do. The output is JSON: `same` has pairs of answers by subject,
-`known` says which keys are let in without another look, `differences` what the guard finds.
+`known` says which keys are let in without another look, `taken_over` what is no longer asked of LiteLLM once it has
+shown it, `differences` what the guard finds.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,15 @@ from starlette.requests import Request
 import litellm
 from corral_fast_path import guard, recognition
 from corral_fast_path.kinds import KINDS
-from corral_fast_path.shortcuts import daily_spend, keys, providers, routes, rows
+from corral_fast_path.shortcuts import costs, daily_spend, keys, providers, request_data, routes, rows
+from support.shortcut_answers_after import (
+    costs_of_answers,
+    internal_calls,
+    limits_of_a_model,
+    payloads_of_listeners,
+    tool_names,
+    who_is_told_of_answers,
+)
 
 SECRET = "sk-a-key"
 TOKEN = hash_token(SECRET)
@@ -100,8 +110,63 @@ def management_routes() -> list[tuple[object, object]]:
     return [(routes._is_management_of_litellm(path), routes._is_management(path)) for path in paths]
 
 
+def entries_of_requests() -> list[tuple[object, object]]:
+    return asyncio.run(_entries_of_requests())
+
+
+async def _entries_of_requests() -> list[tuple[object, object]]:
+    """Requests of one client: the first two show what LiteLLM writes, the others are written without it."""
+    pairs: list[tuple[object, object]] = []
+    recognition._known.clear()
+    request_data._known.clear()
+    user = key(spend=1.0, metadata={"corral_traces": "full"})
+    proxy_server.user_api_key_cache.set_cache(TOKEN, user, model_type=UserAPIKeyAuth)
+    for number in range(5):
+        body = {**BODY, "temperature": number / 10, "stream": number % 2 == 0}
+        request = _request({"user-agent": "test/1", "content-length": str(100 + number)}, received=datetime.now(UTC))
+        name = recognition.name_of(CHAT, request, body)
+        assert name is not None
+        found = recognition.known(name, request)
+        if found is None:
+            recognition.remember(name, user, request)
+            found = user
+        request.state.litellm_received_at = datetime.now(UTC)
+        found.spend = float(number)
+        theirs = await _written(request_data._of_litellm, body, request, found)
+        ours = await _written(request_data._add, body, request, found)
+        pairs.append((_said(theirs), _said(ours)))
+        for part in (ours["metadata"], ours["metadata"]["headers"], ours["metadata"]["user_api_key_metadata"]):
+            part["left by a request"] = True  # which the next must not see
+    return pairs
+
+
+def _said(written: Mapping[str, Any]) -> str:
+    return f"{written} {dict(written['secret_fields']['raw_headers'])}"
+
+
 def key(**settings: Any) -> UserAPIKeyAuth:
     return UserAPIKeyAuth(token=TOKEN, **{"models": ["chat"], "rpm_limit": 5, **settings})
+
+
+def _request(headers: Mapping[str, str], received: datetime | None = None) -> Request:
+    sent = {"host": "gate", "authorization": f"Bearer {SECRET}", **headers}
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "state": {},
+        "scheme": "http", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 4000),
+        "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+    }  # fmt: skip
+    request = Request(scope)
+    request.state.litellm_received_at = received
+    return request
+
+
+async def _written(add: Any, body: Mapping[str, Any], request: Request, user: UserAPIKeyAuth) -> dict[str, Any]:
+    return dict(
+        await add(
+            data={**body, "metadata": {}}, request=request, user_api_key_dict=user,
+            proxy_config=proxy_server.proxy_config, general_settings={"master_key": "sk-m"}, version="1",
+        )
+    )  # fmt: skip
 
 
 def is_known(
@@ -113,16 +178,12 @@ def is_known(
     recognition._known.clear()
     user = key(**(then or {}))
     cache.set_cache(TOKEN, user, model_type=UserAPIKeyAuth)
-    headers = {"authorization": f"Bearer {SECRET}", **said.pop("headers", {})}
-    scope = {
-        "type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "state": {},
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-    }  # fmt: skip
-    request = Request(scope)
+    headers = said.pop("headers", {})
+    request = _request(headers)
     name = recognition.name_of(CHAT, request, {**BODY, **said})
     if name is None:
         return False
-    recognition.remember(name, user)
+    recognition.remember(name, user, request)
     if now is not None:
         cache.set_cache(TOKEN, key(**now), model_type=UserAPIKeyAuth)
     if deleted:
@@ -134,7 +195,11 @@ def is_known(
 def main() -> None:
     """Print all answers."""
     soon, past = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) - timedelta(seconds=1)
-    subjects = (savings, row_sizes, row_json, provider_names, key_objects, management_routes)
+    subjects = (
+        savings, row_sizes, row_json, provider_names, key_objects, management_routes, costs_of_answers,
+        entries_of_requests, tool_names, limits_of_a_model, internal_calls,
+        payloads_of_listeners,
+    )  # fmt: skip
     known = {
         "plain": is_known(),
         "spent more": is_known(now={"spend": 3.0}),
@@ -156,7 +221,21 @@ def main() -> None:
     }
     same = {subject.__name__: [(repr(theirs), repr(ours)) for theirs, ours in subject()] for subject in subjects}
     assert RouteChecks.is_management_route is routes._is_management_of_litellm, "run it with CORRAL_FAST_PATH=off"
-    print(json.dumps({"same": same, "known": known, "differences": list(guard.differences())}))
+    taken_over = {
+        "costs": sorted(name.deployment for name in costs._known),
+        "entries": [one.shown for one in request_data._known.values()],
+    }
+    print(
+        json.dumps(
+            {
+                "same": same,
+                "known": known,
+                "told": who_is_told_of_answers(),
+                "taken_over": taken_over,
+                "differences": list(guard.differences()),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the fast path takes on. Everything else goes LiteLLM's own way, in the same process, on the same port."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
@@ -157,10 +158,14 @@ def is_traced(general_settings: Mapping[str, Any], metadata: Body) -> bool:
 
 
 def _wants_text(listener: Any, metadata: Body) -> bool:
+    asked = None if isinstance(listener, str) else getattr(listener, "wants_text", None)
+    return _may_want_text(listener) if asked is None else bool(asked(metadata))
+
+
+@lru_cache(maxsize=500)
+def _may_want_text(listener: Any) -> bool:
     if isinstance(listener, str):  # a callback's name, as it was configured
         return listener != "prometheus" and not listener.startswith("corral_")
-    if (asked := getattr(listener, "wants_text", None)) is not None:
-        return bool(asked(metadata))
     module = type(listener).__module__ if isinstance(listener, CustomLogger) else getattr(listener, "__module__", "")
     return not str(module).startswith(_TEXTLESS)
 

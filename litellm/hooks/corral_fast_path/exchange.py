@@ -215,7 +215,7 @@ async def _authenticate(kind: Kind, request: Request, body: Body) -> Any:
     if (user := recognition.known(name, request)) is None:
         user = await _authenticate_anew(request)
         if body.get("model") == name.model:  # LiteLLM renames some
-            recognition.remember(name, user)
+            recognition.remember(name, user, request)
     return user
 
 

@@ -4,10 +4,25 @@ from corral_fast_path.guard import Internal
 
 _PROXY = "litellm.proxy.proxy_server"
 _WRITER = "litellm.proxy.db.db_spend_update_writer"
+_PRE_CALL = "litellm.proxy.litellm_pre_call_utils"
+_TYPES_OF_PRE_CALL = "litellm.types.proxy.litellm_pre_call_utils"
 _SAVINGS = (
     "model", "custom_llm_provider", "compression_saved_tokens", "gateway_injected_cache", "routing_decision",
     "model_id", "llm_router", "usage_object", "cost_breakdown", "recorded_autorouter_savings",
     "recorded_autorouter_savings_estimate", "billed_at",
+)  # fmt: skip
+_COST = (
+    "completion_response", "model", "call_type", "custom_llm_provider", "optional_params", "custom_pricing",
+    "base_model", "prompt", "standard_built_in_tools_params", "litellm_model_name", "router_model_id",
+    "litellm_logging_obj", "service_tier", "data_residency", "vertex_location", "region_name",
+)  # fmt: skip
+_BREAKDOWN = (
+    "input_cost", "output_cost", "total_cost", "cost_for_built_in_tools_cost_usd_dollar", "original_cost",
+    "discount_percent", "discount_amount", "margin_percent", "margin_fixed_amount", "margin_total_amount",
+    "cache_read_cost", "cache_creation_cost", "reasoning_cost", "billed_token_rates",
+)  # fmt: skip
+_AUTOROUTER = (
+    "request_metadata", "model", "custom_llm_provider", "model_id", "usage_object", "cost_breakdown",
 )  # fmt: skip
 
 OF_SHORTCUTS = (
@@ -23,6 +38,56 @@ OF_SHORTCUTS = (
         ("payload", "prisma_client", "type"),
         1,
     ),
+    Internal(_WRITER, "DBSpendUpdateWriter._enqueue_autorouter_turn_transaction", positional=4),
+    Internal(
+        _WRITER,
+        "DBSpendUpdateWriter._enqueue_autorouter_turn_transaction",
+        ("payload", "prisma_client", "spend_logs_kept"),
+        1,
+    ),
+    Internal("litellm.proxy.db.model_usage_rollup", "_is_internal_call", positional=1),
+    Internal("litellm.proxy.db.spend_log_tool_index", "response_tool_call_names", positional=1),
+    Internal("litellm.litellm_core_utils.litellm_logging", "_autorouter_savings_for_payload", _AUTOROUTER),
+    Internal("litellm.litellm_core_utils.litellm_logging", "Logging.set_cost_breakdown", _BREAKDOWN, 1),
+    Internal("litellm.cost_calculator", "completion_cost", _COST),
+    Internal(
+        "litellm.litellm_core_utils.litellm_logging",
+        "Logging.get_combined_callback_list",
+        ("dynamic_success_callbacks", "global_callbacks"),
+        1,
+    ),
+    Internal(
+        "litellm.integrations.custom_logger",
+        "CustomLogger.redact_standard_logging_payload_from_model_call_details",
+        ("model_call_details",),
+        1,
+    ),
+    *(
+        Internal("litellm.integrations.custom_logger", f"CustomLogger.{name}", None)
+        for name in ("async_logging_hook", "async_log_success_event", "async_log_stream_event")
+    ),
+    *(
+        Internal("litellm", name, None)
+        for name in ("_async_success_callback", "standard_logging_payload_excluded_fields")
+    ),
+    *(Internal("litellm", name, None) for name in ("model_cost", "cost_discount_config", "cost_margin_config")),
+    *(
+        Internal(
+            "litellm.proxy.hooks.parallel_request_limiter_v3",
+            f"_PROXY_MaxParallelRequestsHandler_v3.{name}",
+            positional=positional,
+        )
+        for name, positional in (("_key_owns_model_tpm_limit_from_request_metadata", 3), ("_key_owns_model_limit", 4))
+    ),
+    Internal(
+        "litellm.proxy.common_request_processing",
+        "add_litellm_data_to_request",
+        ("data", "request", "user_api_key_dict", "proxy_config", "general_settings", "version"),
+    ),
+    Internal(_PRE_CALL, "refresh_proxy_server_request_body_snapshot", positional=1),
+    *(Internal(_TYPES_OF_PRE_CALL, name, None) for name in ("RedactedDict", "SecretFields")),
+    Internal("litellm.proxy.common_utils.callback_utils", "strip_callback_config", positional=1),
+    Internal("litellm.proxy.common_utils.http_parsing_utils", "safe_get_request_headers", positional=1),
     Internal("litellm.proxy.db.daily_spend_bulk_upsert", "daily_spend_entity_ids", positional=2),
     Internal("litellm.proxy.spend_tracking.savings", "extract_cache_creation_tokens", positional=1),
     Internal("litellm.proxy.spend_tracking.savings", "extract_cache_read_tokens", positional=1),

@@ -57,6 +57,7 @@ _OF_NOBODY = (
 _OUR_METADATA = frozenset({"corral_traces"})
 _COUNTS = frozenset({"spend"})
 """What changes in a key's entry with each request, and decides nothing where there is no budget."""
+_RECORD = "corral_fast_path.record"
 
 
 class Name(NamedTuple):
@@ -67,7 +68,19 @@ class Name(NamedTuple):
     model: str
 
 
-class _Known(NamedTuple):
+class Record(NamedTuple):
+    """A key that LiteLLM has let in: the one that `record_of` gives is the one that let the request in.
+
+    Attributes:
+        name: what for.
+        until: when LiteLLM is to look again, in s of the monotonic clock.
+        expires: when the key does.
+        entry: of LiteLLM's cache, which must be the same.
+        user: whom LiteLLM has found it to be.
+        fields: of `user`, which hold something that can be changed in place.
+    """
+
+    name: Name
     until: float
     expires: datetime | None
     entry: Mapping[str, Any]
@@ -75,7 +88,7 @@ class _Known(NamedTuple):
     fields: tuple[str, ...]
 
 
-_known: OrderedDict[Name, _Known] = OrderedDict()
+_known: OrderedDict[Name, Record] = OrderedDict()
 
 
 def name_of(kind: Kind, request: Request, body: Body) -> Name | None:
@@ -112,10 +125,17 @@ def known(name: Name, request: Request) -> UserAPIKeyAuth | None:
     user.spend = float(entry.get("spend") or 0.0)
     request.state.litellm_received_at = now
     request.state.parent_otel_span = request.state.budget_reservation = None
+    request.scope[_RECORD] = found
     return user
 
 
-def remember(name: Name, user: UserAPIKeyAuth) -> None:
+def record_of(request: Request) -> Record | None:
+    """Return by which record a request was let in, or could have been; None if its key must be looked at each time."""
+    found: Record | None = request.scope.get(_RECORD)
+    return found
+
+
+def remember(name: Name, user: UserAPIKeyAuth, request: Request) -> None:
     """Keep whom LiteLLM has let in, if the key stands for itself alone."""
     entry = _entry(name.token)
     if (
@@ -129,7 +149,8 @@ def remember(name: Name, user: UserAPIKeyAuth) -> None:
     if any(getattr(user, owner) for owner in _OF_NOBODY) or not (user.metadata or {}).keys() <= _OUR_METADATA:
         return
     fields = changeable(user)
-    _known[name] = _Known(monotonic() + FRESH_S, _time(user.expires), {**entry}, copy_of(user, fields), fields)
+    record = Record(name, monotonic() + FRESH_S, _time(user.expires), {**entry}, copy_of(user, fields), fields)
+    _known[name] = request.scope[_RECORD] = record
     if len(_known) > MOST:
         _known.popitem(last=False)
 

@@ -27,8 +27,15 @@ def test_each_way_is_measured_beside_the_direct_one(tmp_path: Path) -> None:
     assert through["request_cpu_ms"][0] > straight["request_cpu_ms"][0] == 0
     for streams in (1, 8, 32, 128):
         assert 0 < straight[f"first_p50_ms.{streams}"][0] <= straight[f"first_p99_ms.{streams}"][0]
-        assert 0 < through[f"delay_p50_ms.{streams}"][0] <= through[f"delay_p99_ms.{streams}"][0]
+    for when in ("beginning_{}_ms.128", "under_way_{}_ms.1"):
+        assert 0 < through[when.format("p50")][0] <= through[when.format("p99")][0]
     assert "| gpu-server |" in done.stdout
+
+
+def test_a_profile_is_of_one_way(tmp_path: Path) -> None:
+    done = bench("--profile", str(tmp_path / "folded"), "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "--only" in done.stderr
 
 
 def test_a_way_that_is_not_known_is_named(tmp_path: Path) -> None:

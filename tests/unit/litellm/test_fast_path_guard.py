@@ -49,7 +49,21 @@ def test_this_litellm_is_as_the_fast_path_uses_it(answers: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    "subject", ["savings", "row_sizes", "row_json", "provider_names", "key_objects", "management_routes"]
+    "subject",
+    [
+        "savings",
+        "row_sizes",
+        "row_json",
+        "provider_names",
+        "key_objects",
+        "management_routes",
+        "costs_of_answers",
+        "entries_of_requests",
+        "tool_names",
+        "limits_of_a_model",
+        "internal_calls",
+        "payloads_of_listeners",
+    ],
 )
 def test_the_answers_are_litellms(answers: dict[str, Any], subject: str) -> None:
     pairs = answers["same"][subject]
@@ -61,6 +75,15 @@ def test_only_a_key_of_which_nothing_else_counts_is_known_again(answers: dict[st
     known = answers["known"]
     assert {name for name, yes in known.items() if yes} == set(KNOWN)
     assert len(known) > len(KNOWN)
+
+
+def test_what_litellm_has_shown_is_taken_over(answers: dict[str, Any]) -> None:
+    assert answers["taken_over"] == {"costs": ["free", "plain", "with a price of cached tokens"], "entries": [True]}
+
+
+def test_only_who_does_nothing_with_answers_is_not_told_of_them(answers: dict[str, Any]) -> None:
+    assert {name for name, told in answers["told"].items() if not told} == {"deaf"}
+    assert len(answers["told"]) > 1
 
 
 def test_the_pinned_litellm_is_one_that_was_tried() -> None:

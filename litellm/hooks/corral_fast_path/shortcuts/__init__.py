@@ -8,12 +8,23 @@ off, or before another LiteLLM, none is put in place.
 
 import importlib.util
 
-from corral_fast_path.shortcuts import daily_spend, deployments, keys, providers, routes, rows
+from corral_fast_path.shortcuts import (
+    audience,
+    costs,
+    daily_spend,
+    deployments,
+    keys,
+    providers,
+    request_data,
+    routes,
+    rows,
+    unused,
+)
 
 
 def install() -> None:
     """Put all in the place of LiteLLM's functions, in this process."""
-    for module in (daily_spend, deployments, keys, providers, routes, rows):
+    for module in (audience, costs, daily_spend, deployments, keys, providers, request_data, routes, rows, unused):
         module.install()
     if importlib.util.find_spec("prometheus_client") is not None:  # LiteLLM can be without
         from corral_fast_path.shortcuts import metrics
