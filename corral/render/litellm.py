@@ -13,6 +13,9 @@ What LiteLLM 1.106.2 does with it, found in its source and by trying (tests/inte
 - A deployment with `rpm` or `tpm` gets a limit of parallel requests derived from them, unless told one.
 - Redis is named up to three times: `router_settings` for the router's counts and cooldowns, `coordination_redis` for
   limits and budgets of keys, `cache_params` for answers. Limits alone need no cache of answers.
+- Left to itself, a worker whose Redis is gone stands still for half a minute and more, with all of its streams: least-
+  busy and cooldown speak to Redis in the event loop, where the client tries ten times, 4 s in all or 5 s each. Hence
+  `cache_kwargs`; `coordination_redis` cannot be given `retry`, and does not need it: its client waits in no one's way.
 - `global_max_parallel_requests` is read by the older limiter only (LEGACY_MULTI_INSTANCE_RATE_LIMITING=true), which
   counts per worker; by itself it does nothing.
 """
@@ -94,6 +97,7 @@ class RouterSettings(TypedDict, total=False):
     redis_host: str
     redis_port: str
     redis_password: str
+    cache_kwargs: dict[str, int | None]
 
 
 class Config(TypedDict, total=False):
@@ -141,6 +145,9 @@ def from_environment(name: str) -> str:
 
 _REDIS: Mapping[str, str] = {name: from_environment(f"REDIS_{name.upper()}") for name in ("host", "port", "password")}
 """Where Redis is, as each of LiteLLM's settings that name one wants it."""
+_PATIENCE: Mapping[str, int] = {"socket_timeout": 1, "socket_connect_timeout": 1}
+"""Seconds that a command waits for Redis. It answers within a millisecond; what does without it must not come late."""
+_ONE_TRY: Mapping[str, int | None] = {**_PATIENCE, "retry": None}
 
 
 def url_of(server: Server) -> str:
@@ -221,6 +228,7 @@ def _router(farm: FarmFile, *, limited: bool) -> RouterSettings:
         settings["fallbacks"] = fallbacks
     if farm.proxy.caching.redis:
         settings["redis_host"], settings["redis_port"], settings["redis_password"] = _REDIS.values()
+        settings["cache_kwargs"] = {**_ONE_TRY}
     return settings
 
 
@@ -252,7 +260,7 @@ def _settings(farm: FarmFile) -> dict[str, Any]:
     caching = farm.proxy.caching
     if caching.redis and caching.answers:
         settings["cache"] = True
-        settings["cache_params"] = {"type": "redis", **_REDIS, "ttl": caching.ttl_s}
+        settings["cache_params"] = {"type": "redis", **_REDIS, **_ONE_TRY, "ttl": caching.ttl_s}
     return settings
 
 
@@ -265,7 +273,7 @@ def _general(farm: FarmFile) -> dict[str, Any]:
         "proxy_batch_write_at": 5,  # s between writes of spend
     }
     if farm.proxy.caching.redis:
-        settings["coordination_redis"] = dict(_REDIS)
+        settings["coordination_redis"] = {**_REDIS, **_PATIENCE}
     if farm.proxy.parallel_requests is not None:
         settings["global_max_parallel_requests"] = farm.proxy.parallel_requests
     return settings

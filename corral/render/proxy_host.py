@@ -28,6 +28,8 @@ POSTGRES_IMAGE = "postgres:17-bookworm"
 POSTGRES_USER = "999:999"  # of Debian's image; as root it would need capabilities to change to it
 REDIS_IMAGE = "redis:7-bookworm"
 REDIS_PORT = 6379
+REDIS_AGAIN_S = 10
+"""How long a worker counts for itself before it tries a Redis again that was gone."""
 POSTGRES_PORT = 5432
 LOOPBACK = "127.0.0.1"
 MIGRATIONS_S = 240
@@ -105,6 +107,7 @@ def _environment(farm: FarmFile, *, on_host_network: bool) -> dict[str, Text]:
             "REDIS_HOST": LOOPBACK if on_host_network else "redis",
             "REDIS_PORT": str(REDIS_PORT),
             "REDIS_PASSWORD": REDIS_PASSWORD,
+            "REDIS_CIRCUIT_BREAKER_RECOVERY_TIMEOUT": str(REDIS_AGAIN_S),
         }
     named = [provider.api_key_env for provider in farm.providers.values()]
     if farm.langfuse:

@@ -1,7 +1,8 @@
-"""Refuses JSON bodies that are no object before LiteLLM stumbles over them.
+"""Refuses bodies that LiteLLM would stumble over: JSON that is no object, and what is too large.
 
 LiteLLM 1.106 answers `[]`, `null` or `"text"` with status 500 and no reason; a client deserves a 400 that says what
-is wrong. Only the first byte of a body is looked at: nothing is buffered, nothing is parsed twice.
+is wrong. It reads a body whole before it asks for a key, however large: one client without a key could take all of the
+gate's memory. Only the first byte is looked at, and the length: nothing is buffered, nothing is parsed twice.
 
 LiteLLM loads this as a callback (`litellm_settings.callbacks: ["corral_body_guard.guard"]`) while it starts; the
 guard then stands before its whole application.
@@ -22,49 +23,106 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BLANKS = b" \t\r\n"
 OBJECT = b"{"
+MOST_OF_A_BODY = 100 << 20
+"""Bytes. A gpu-server takes fewer, by MAX_BODY_MIB; what is of no use to any must not fill the gate."""
+
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_NO_OBJECT = 'the request body must be a JSON object: {"model": ..., ...}'
+_TOO_LARGE = f"the request body has more than {MOST_OF_A_BODY >> 20} MiB, which is the most that this gate takes"
 
 
 class BodyGuard:
-    """ASGI application before another: answers a POST of JSON that cannot be an object, passes on the rest."""
+    """ASGI application before another: answers what it must not see of bodies, passes on the rest."""
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
-        if not _is_json_post(scope):
+        if scope["type"] != "http" or scope["method"] not in _WITH_BODY:
             await self._app(scope, receive, send)
             return
-        first = await receive()
-        start = bytes(first.get("body", b"")).lstrip(BLANKS)[:1]
-        if first["type"] == "http.request" and start and start != OBJECT:
-            await _refuse(send)
+        length = _header(scope, b"content-length")
+        if length.isdigit() and int(length) > MOST_OF_A_BODY:
+            await _refuse(send, 413, _TOO_LARGE)
             return
-        pending: list[Message] = [first]
+        if scope["method"] == "POST" and _header(scope, b"content-type", b"application/json").startswith(
+            b"application/json"
+        ):
+            first = await receive()
+            start = bytes(first.get("body", b"")).lstrip(BLANKS)[:1]
+            if first["type"] == "http.request" and start and start != OBJECT:
+                await _refuse(send, 400, _NO_OBJECT)
+                return
+            receive = _again(first, receive)
+        if length:
+            await self._app(scope, receive, send)
+        else:
+            await _Measured(receive, send).run(self._app, scope)
 
-        async def replay() -> Message:
-            return pending.pop() if pending else await receive()
 
-        await self._app(scope, replay, send)
+class _Measured:
+    """A request that does not say how large its body is: answered from here as soon as it is too large."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._inner_receive = receive
+        self._inner_send = send
+        self._taken = 0
+        self._answering = False
+        self._refused = False
+
+    async def run(self, app: App, scope: Scope) -> None:
+        """Have the application answer. Whatever it makes of a body that breaks off is not sent."""
+        try:
+            await app(scope, self._receive, self._send)
+        except _TooLargeError:
+            if self._answering:
+                raise
+            await self._refuse()
+
+    async def _receive(self) -> Message:
+        message = await self._inner_receive()
+        self._taken += len(message.get("body", b""))
+        if self._taken > MOST_OF_A_BODY:
+            raise _TooLargeError(_TOO_LARGE)
+        return message
+
+    async def _send(self, message: Message) -> None:
+        if self._taken > MOST_OF_A_BODY and not self._answering:
+            await self._refuse()
+        else:
+            self._answering = True
+            await self._inner_send(message)
+
+    async def _refuse(self) -> None:
+        if not self._refused:
+            self._refused = True
+            await _refuse(self._inner_send, 413, _TOO_LARGE)
 
 
-def _is_json_post(scope: Scope) -> bool:
-    if scope["type"] != "http" or scope["method"] != "POST":
-        return False
-    kinds = [value for name, value in scope["headers"] if name == b"content-type"]
-    return not kinds or kinds[0].lower().startswith(b"application/json")
+class _TooLargeError(Exception):
+    """More of a body has come than the gate takes."""
 
 
-async def _refuse(send: Send) -> None:
-    error = {
-        "message": 'the request body must be a JSON object: {"model": ..., ...}',
-        "type": "invalid_request_error",
-        "param": None,
-        "code": "400",
-    }
+def _again(first: Message, receive: Receive) -> Receive:
+    pending = [first]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+def _header(scope: Scope, wanted: bytes, default: bytes = b"") -> bytes:
+    found = next((value for name, value in scope["headers"] if name == wanted), default)
+    return bytes(found).lower()
+
+
+async def _refuse(send: Send, status: int, message: str) -> None:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": str(status)}
     body = json.dumps({"error": error}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -4,6 +4,7 @@ A server is a path: `http://127.0.0.1:PORT/NAME/v1`. What it does with a request
 """
 
 import asyncio
+import itertools
 import json
 import threading
 from collections import Counter
@@ -43,6 +44,7 @@ class FakeServers:
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.open: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
         self.authorization: list[str | None] = []
         self._numbers = iter(range(1 << 30))
@@ -272,8 +274,8 @@ async def silent(servers: FakeServers, request: web.Request, body: dict[str, Any
 async def endless(servers: FakeServers, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     response = await opened(request)
     name = servers.name()
-    while True:
-        await response.write(chunk(name, {"content": " on"}))
+    for number in itertools.count():  # LiteLLM breaks off an answer that repeats itself
+        await response.write(chunk(name, {"content": f" on{number}"}))
         await asyncio.sleep(0.02)
 
 

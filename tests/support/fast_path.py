@@ -1,9 +1,11 @@
 """What the tests of the gate's fast path ask, and the models of the gate that they share."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from support import odd_servers  # noqa: F401  # which are among the fake ones from then on
 from support.fake_servers import PROMPT_TOKENS, WORDS, FakeServers
 from support.gate import ANSWER_PRICE, PROMPT_PRICE, Gate
 from support.ports import free_port
@@ -16,7 +18,7 @@ COST = PROMPT_TOKENS * PROMPT_PRICE + WORDS * ANSWER_PRICE
 def models(servers: FakeServers) -> dict[str, list[tuple[str, str]]]:
     refused = f"http://127.0.0.1:{free_port()}/v1"
     failing = {"f500": "fails_500", "f503": "fails_503", "f429": "fails_429", "refused": refused, "timeout": "silent"}
-    alone = ("fails_400", "fails_500", "silent", "endless", "dies", "gives_up")
+    alone = ("fails_400", "fails_500", "silent", "endless", "dies", "gives_up", "odd", "lies", "floods")
     return {
         "chat": [("chat-1", "good"), ("chat-2", "another")],
         "embed": [("embed-1", "good")],
@@ -49,3 +51,21 @@ def owned_by(gate: Gate, owner: str, **limits: Any) -> str:
 def streaming(gate: Gate, body: dict[str, Any], key: str) -> Any:
     headers = {"Authorization": f"Bearer {key}"}
     return gate.client.stream("POST", "/v1/chat/completions", json={**body, "stream": True}, headers=headers)
+
+
+class Memory:
+    """What a gate's process takes, from now on."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._process = Path(f"/proc/{gate.pid}")
+        (self._process / "clear_refs").write_text("5")  # the peak begins anew
+        self._before = self._bytes("VmRSS")
+
+    @property
+    def peak(self) -> int:
+        """The most that it has taken above what it took before, in bytes."""
+        return self._bytes("VmHWM") - self._before
+
+    def _bytes(self, name: str) -> int:
+        lines = (self._process / "status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

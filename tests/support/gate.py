@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,23 @@ class Gate:
 
     def rows_when(self, alias: str, count: int, timeout_s: float = 20) -> list[dict[str, Any]]:
         """Wait until there are so many; one more fails the test that looks at them."""
-        return wait_until(
-            lambda: rows if len(rows := self.rows(alias)) >= count else None, timeout_s, f"{count} rows of {alias}", 0.2
-        )
+        query = """SELECT count(*) FROM "LiteLLM_SpendLogs" WHERE metadata->>'user_api_key_alias' = %s"""
+        with psycopg.connect(self._database.url, autocommit=True) as connection:
+
+            def there() -> bool:
+                found = connection.execute(query, (alias,)).fetchone()
+                return found is not None and found[0] >= count
+
+            wait_until(there, timeout_s, f"{count} rows of {alias}", 0.2)
+        return self.rows(alias)
+
+    def without_row(self, alias: str, names: Collection[str]) -> list[str]:
+        """Return which of the answers with these ids have no row yet that belongs to the key with this alias."""
+        query = """
+            SELECT name FROM unnest(%s::text[]) name WHERE NOT EXISTS (SELECT FROM "LiteLLM_SpendLogs" AS row
+            WHERE row.request_id = name AND row.metadata->>'user_api_key_alias' = %s)"""
+        with psycopg.connect(self._database.url) as connection:
+            return [str(name) for (name,) in connection.execute(query, (list(names), alias))]
 
     def state(self) -> dict[str, Any]:
         """What LiteLLM counts: see `gate_probe`."""

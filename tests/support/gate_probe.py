@@ -31,6 +31,7 @@ class Probe(CustomLogger):
         return healthy_deployments
 
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        _raise_if_asked("logging", kwargs.get("litellm_params") or {})
         _note("success", kwargs)
 
     async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:

@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,23 @@ from support.waiting import wait_until
 PASSWORD = "a-password-for-tests"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Redis:
-    """A running server."""
+    """A server that can be killed and frozen, and started again on the same port; it keeps nothing on disk."""
 
     port: int
+    folder: Path
+    program: str
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def environment(self) -> dict[str, str]:
         """What tells a rendered gate where it is."""
         return {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(self.port), "REDIS_PASSWORD": PASSWORD}
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
 
     def run(self, *words: str) -> list[str]:
         """Run one command; return the lines of what it says."""
@@ -40,32 +48,48 @@ class Redis:
         )
         return done.stdout.splitlines()
 
+    def start(self) -> None:
+        """Start it as `litellm/compose.yaml` does, and wait until it listens."""
+        assert self._process is None, "Redis already runs"
+        command = ["redis-server", "--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port", str(self.port)]
+        self._process = subprocess.Popen(
+            [*command, "--requirepass", PASSWORD, "--dir", str(self.folder)],
+            executable=self.program,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+        )
+        wait_until(self._listens, 20, "Redis")
+
+    def kill(self) -> None:
+        """End it, and all that it holds; nothing happens if it does not run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def freeze(self) -> None:
+        """Have it take connections and answer nothing, until `thaw`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def _listens(self) -> bool:
+        socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        return True
+
 
 @contextmanager
 def running_redis(folder: Path) -> Iterator[Redis]:
-    """Start a server as `litellm/compose.yaml` does."""
+    """Start a server; it is gone afterwards."""
     program = shutil.which("redis-server") or shutil.which("redis-check-rdb")  # one program, by two names
     if program is None:
         pytest.skip("redis-server is not here: apt-get install redis-tools")
-    port = free_port()
-    command = ["redis-server", "--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(
-        [*command, "--requirepass", PASSWORD, "--dir", str(folder)],
-        executable=program,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-    )
+    server = Redis(free_port(), folder, program)
     try:
-        wait_until(lambda: _listens(port), 20, "Redis")
-        yield Redis(port)
+        server.start()
+        yield server
     finally:
-        process.kill()
-        process.wait(10)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+        server.kill()

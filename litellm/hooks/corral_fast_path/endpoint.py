@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from litellm.proxy import proxy_server
-from litellm.proxy._types import ProxyException
 from litellm.proxy.common_utils.http_parsing_utils import read_request_body
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -15,10 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from corral_fast_path import coverage, metrics
 from corral_fast_path.exchange import Exchange
-from corral_fast_path.form import MOST_OF_A_FORM, Form
+from corral_fast_path.form import Form
 from corral_fast_path.kinds import Kind
-
-TOO_LARGE = f"has more than {MOST_OF_A_FORM >> 20} MiB, which is the most that this gate takes"
 
 
 class Endpoint:
@@ -46,17 +43,14 @@ class Endpoint:
         """Answer a request that is a form, which is never in memory as a whole.
 
         Raises:
-            ProxyException: LiteLLM's, if it is too large or malformed.
+            ProxyException: LiteLLM's, if it is malformed.
         """
-        headers = Headers(scope=scope)
-        if headers.get("content-length", "").isdecimal() and int(headers["content-length"]) > MOST_OF_A_FORM:
-            raise ProxyException(message=f"the form {TOO_LARGE}", type="invalid_request_error", param=None, code=413)
-        if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        if not Headers(scope=scope).get("content-type", "").lower().startswith("multipart/form-data"):
             metrics.count_stock("body")
             await self._stock(scope, receive, send)  # unread: it says what is wrong
             return
         async with AsyncExitStack() as stack:
-            request = Request(scope, _limited(receive))
+            request = Request(scope, receive)
             stack.push_async_callback(request.close)  # the files
             fields = await read_request_body(request=request)
             if reason := coverage.why_not(self._kind, fields, proxy_server.llm_router):
@@ -75,21 +69,6 @@ class Endpoint:
         except Exception:  # noqa: BLE001  # LiteLLM's own route says what is wrong with it
             return "body"
         return coverage.why_not(self._kind, body, proxy_server.llm_router)
-
-
-def _limited(receive: Receive) -> Receive:
-    """Return what refuses a form when more of it has come than is taken in."""
-    taken = 0
-
-    async def limited() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > MOST_OF_A_FORM:
-            raise ValueError(f"it {TOO_LARGE}")
-        return message
-
-    return limited
 
 
 async def _whole(body: bytes) -> AsyncIterator[bytes]:

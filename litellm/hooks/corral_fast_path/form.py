@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from starlette.datastructures import UploadFile
 
-MOST_OF_A_FORM = 100 << 20
-"""Bytes of a form that the gate takes in; a gpu-server takes fewer, by MAX_BODY_MIB."""
 _PIECE = 64 << 10
 _MODEL = "model"
 

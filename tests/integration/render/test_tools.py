@@ -158,11 +158,16 @@ async def main():
         "models": [d["model_info"]["id"] for d in router.model_list],
         "names": sorted(router.get_model_names()),
         "strategy": router.routing_strategy,
+        "redis": redis(router.cache.redis_cache),
         "aliases": router.model_group_alias,
         "keys": sorted({d["litellm_params"].get("api_key") or "" for d in router.model_list}),
         "traces": os.environ.get("LANGFUSE_OTEL_HOST"),
         "callbacks": [c if isinstance(c, str) else type(c).__name__ for c in litellm.callbacks],
     }))
+
+def redis(cache):
+    settings = cache and cache.redis_client.connection_pool.connection_kwargs
+    return cache and {name: settings[name] for name in ("retry", "socket_timeout", "socket_connect_timeout")}
 
 asyncio.run(main())
 """
@@ -185,6 +190,8 @@ def test_litellm_loads_its_configuration_as_the_proxy_does(rendered: Path) -> No
     loaded = json.loads(done.stdout.splitlines()[-1])
     said = yaml.safe_load(config.read_text())
     assert loaded["models"] == [each["model_info"]["id"] for each in said["model_list"]]
+    redis = {"retry": None, "socket_timeout": 1, "socket_connect_timeout": 1}  # who waits holds up the event loop
+    assert loaded["redis"] == (redis if "redis_host" in said["router_settings"] else None)
     assert loaded["strategy"] == said["router_settings"]["routing_strategy"]
     assert set(loaded["aliases"]) <= set(loaded["names"])
     assert set(loaded["keys"]) == {"from-the-environment"}

@@ -1,3 +1,6 @@
+import contextlib
+from typing import Any
+
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -50,3 +53,64 @@ async def test_other_kinds_and_methods_are_none_of_its_business(client: httpx.As
     form = await client.post("/v1/chat/completions", content="[]", headers={"content-type": "multipart/form-data"})
     assert form.status_code == 200
     assert (await client.get("/v1/chat/completions")).status_code == 200
+
+
+LARGE = 5
+"""Bytes of a body that are too many, for these tests."""
+
+
+@pytest.fixture
+def small(hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hook, "MOST_OF_A_BODY", LARGE - 1)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=b"])
+@pytest.mark.parametrize("said", [True, False])
+async def test_a_body_that_is_too_large_gets_a_413_before_it_is_read(
+    client: httpx.AsyncClient, kind: str, said: bool
+) -> None:
+    read = []
+
+    async def pieces():
+        for piece in (b"{    "[:LARGE], b"more", b"and more"):
+            read.append(piece)
+            yield piece
+
+    headers = {"content-type": kind, **({"content-length": "17"} if said else {})}
+    answer = await client.post("/v1/chat/completions", content=pieces(), headers=headers)
+    assert answer.status_code == 413
+    assert "has more than" in answer.json()["error"]["message"]
+    assert len(read) <= 1
+
+
+@pytest.mark.usefixtures("small")
+async def test_a_body_as_large_as_may_be_goes_on(client: httpx.AsyncClient) -> None:
+    async def pieces():
+        yield b"{ "
+        yield b" }"
+
+    answer = await client.post("/v1/chat/completions", content=pieces())
+    assert (answer.status_code, answer.text) == (200, "{  }")
+
+
+async def test_what_the_application_makes_of_a_body_that_breaks_off_is_not_sent(
+    hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def careless(scope: object, receive: Any, send: Any) -> None:
+        with contextlib.suppress(Exception):
+            while (await receive()).get("more_body"):
+                pass
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"what was that?"})
+
+    monkeypatch.setattr(hook, "MOST_OF_A_BODY", 3)
+
+    async def pieces():
+        yield b"{  "
+        yield b" }"
+
+    transport = httpx.ASGITransport(hook.BodyGuard(careless))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gate") as client:
+        answer = await client.post("/", content=pieces())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "413")

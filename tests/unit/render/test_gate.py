@@ -99,9 +99,20 @@ def test_redis_comes_with_caching_and_its_password_from_the_environment(tmp_path
 def test_counters_in_redis_need_no_cache_of_answers(tmp_path: Path) -> None:
     settings = config(TWO_MODELS % ", caching: {redis: true, answers: false}, workers: 2", tmp_path)
     where = {"host": "os.environ/REDIS_HOST", "port": "os.environ/REDIS_PORT", "password": "os.environ/REDIS_PASSWORD"}
-    assert settings["general_settings"]["coordination_redis"] == where
+    assert settings["general_settings"]["coordination_redis"].items() >= where.items()
     assert settings["router_settings"]["redis_host"] == where["host"]
     assert "cache" not in settings["litellm_settings"]
+
+
+def test_no_request_waits_long_for_a_redis_that_is_gone(tmp_path: Path) -> None:
+    files = render(farm_of(TWO_MODELS % ", caching: {redis: true}, workers: 2", tmp_path))
+    settings = of(files, "litellm/config.yaml")
+    patience = {"socket_timeout": 1, "socket_connect_timeout": 1}
+    assert settings["router_settings"]["cache_kwargs"] == {**patience, "retry": None}
+    assert settings["litellm_settings"]["cache_params"].items() >= {**patience, "retry": None}.items()
+    assert settings["general_settings"]["coordination_redis"].items() >= patience.items()
+    environment = of(files, "litellm/compose.yaml")["services"]["litellm"]["environment"]
+    assert int(environment["REDIS_CIRCUIT_BREAKER_RECOVERY_TIMEOUT"]) <= 10
 
 
 def test_a_dump_is_made_each_night_by_the_programs_of_the_database_itself() -> None:

@@ -87,3 +87,18 @@ def test_a_hook_that_raises_is_said_and_holds_nothing(gate: Gate, alias: str, wh
     wait_until(lambda: gate.ask(CHAT, key).status_code == 200, 3, "its place to be free")
     rows = gate.rows_when(alias, 3)
     assert sorted(str(row["status"]) for row in rows) == ["failure", "failure", "success"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_callback_that_raises_while_it_logs_spoils_neither_answer_nor_row(
+    gate: Gate, alias: str, stream: bool
+) -> None:
+    key = gate.new_key(key_alias=alias, max_parallel_requests=1)
+    answer = gate.ask({**CHAT, "stream": stream, "metadata": {"raise": "logging"}}, key)
+    assert answer.status_code == 200, answer.text
+    wait_until(lambda: gate.ask(CHAT, key).status_code == 200, 3, "its place to be free")
+
+    def logged() -> list[int]:  # of what was answered: one that comes too early is refused, and has a row too
+        return [row["completion_tokens"] for row in gate.rows(alias) if row["status"] != "failure"]
+
+    wait_until(lambda: logged() == [WORDS] * 2, 20, "both rows", 0.2)

@@ -1,4 +1,4 @@
-"""Limits, budgets and counts over two workers."""
+"""Limits, budgets and counts over two workers. With `-rP` pytest shows what was found, for docs/fast-path.md."""
 
 import uuid
 from collections import Counter
@@ -30,6 +30,7 @@ def test_both_workers_take_the_way_that_is_said(workers: TwoWorkers) -> None:
 @pytest.mark.parametrize("owner", ["key", "team", "user"])
 def test_requests_a_minute(workers: TwoWorkers, owner: str) -> None:
     statuses = asked(workers, CHAT, owned_by(workers.gate, owner, rpm_limit=4), 12)
+    print(f"of 12 requests of a {owner} that may send 4 a minute: {statuses}")
     assert set(statuses) <= {200, 429}
     assert statuses[200] == 4 if workers.redis is not None else 4 <= statuses[200] <= 8
 
@@ -46,6 +47,7 @@ def test_tokens_a_minute(workers: TwoWorkers) -> None:
         return status == 429
 
     wait_until(refused, 20, "the tokens to be used up", 0.2)
+    print(f"answers to a key that may have the tokens of 2: {answered}")
     assert 2 <= answered <= (6 if workers.redis is not None else 12)  # those under way are counted when they end
 
 
@@ -53,6 +55,7 @@ def test_requests_at_a_time(workers: TwoWorkers, servers: FakeServers) -> None:
     key = workers.gate.new_key(max_parallel_requests=2)
     with ExitStack() as stack:
         statuses = Counter(stack.enter_context(streaming(workers, key)).status_code for _ in range(8))
+    print(f"of 8 streams of a key that may have 2 at a time: {statuses}")
     assert statuses[200] + statuses[429] == 8
     assert statuses[200] == 2 if workers.redis is not None else 2 <= statuses[200] <= 4
     wait_until(lambda: servers.open["endless"] == 0, 5, "the servers to be let go")
@@ -62,10 +65,7 @@ def test_requests_at_a_time(workers: TwoWorkers, servers: FakeServers) -> None:
 @contextmanager
 def streaming(workers: TwoWorkers, key: str) -> Iterator[httpx.Response]:
     """Begin a stream without end, on a connection of its own."""
-    url = f"{workers.gate.url}/v1/chat/completions"
-    body = {**CHAT, "model": "endless", "stream": True}
-    headers = {"Authorization": f"Bearer {key}"}
-    with httpx.stream("POST", url, json=body, headers=headers, trust_env=False, timeout=30) as answer:
+    with workers.stream({**CHAT, "model": "endless", "stream": True}, key) as answer:
         data = answer.iter_raw()  # which hangs up when it is dropped
         if answer.status_code == 200:
             next(data)
@@ -84,6 +84,7 @@ def test_a_budget_that_runs_out_during_a_run(workers: TwoWorkers, owner: str) ->
         return answer.status_code != 200 and "udget" in answer.text
 
     wait_until(refused, 30, "the budget to be used up", 0.3)
+    print(f"answers to a {owner} with the budget of 2.5: {answered}")
     assert 3 <= answered <= (6 if workers.redis is not None else 12)  # LiteLLM notices when an answer is logged
 
 
