@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from corral_routing.hook import EXPLAIN, CorralRouting, names_of, place_of, usage_of
+from corral_routing.answers import usage_of
+from corral_routing.deployments import names_of, place_of
+from corral_routing.hook import EXPLAIN, CorralRouting
 
 START = datetime(2026, 1, 1)  # noqa: DTZ001  # without a time zone, as LiteLLM's
 
