@@ -21,7 +21,7 @@ def usage_of(kwargs: Mapping[str, Any], response: Any, end_time: Any) -> Usage:
         cached_tokens=_tokens(getattr(details, "cached_tokens", None)),
         answer_tokens=_tokens(getattr(usage, "completion_tokens", None)),
         first_token_s=_seconds(began, first) if kwargs.get("stream") else None,
-        held_s=_seconds(began, end_time),
+        took_s=_seconds(began, end_time),
     )
 
 

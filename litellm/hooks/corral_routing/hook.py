@@ -189,8 +189,8 @@ class CorralRouting(CustomLogger):
             if pick is None:
                 return
             usage = usage_of(kwargs, response, end_time)
-            if usage.held_s is None:
-                usage = replace(usage, held_s=now - pick.at)
+            if usage.took_s is None:
+                usage = replace(usage, took_s=now - pick.at)
             if pick.first_token_s is None:  # else its load was taken when it began
                 began = now if usage.first_token_s is None else min(now, pick.at + usage.first_token_s)
                 self.router.began(call, load_of(headers_of(response)), began)

@@ -52,7 +52,7 @@ def usage(prompt: object, cached: object, **times: Any) -> Any:
 def test_what_an_answer_cost() -> None:
     told = usage(100, 40, completion_start_time=START + timedelta(seconds=1))
     assert (told.prompt_tokens, told.cached_tokens, told.answer_tokens) == (100, 40, 5)
-    assert (told.first_token_s, told.held_s) == (1.0, 3.0)
+    assert (told.first_token_s, told.took_s) == (1.0, 3.0)
 
 
 def test_a_stream_that_told_no_usage_says_nothing_of_the_cache() -> None:
