@@ -14,7 +14,8 @@ import psutil
 from corral import farmstate
 from corral.farmstate import FarmState
 from corral.keeper.changes import ChangeRequest
-from corral.keeper.keeper import Keeper, part_state
+from corral.keeper.keeper import Keeper
+from corral.keeper.record import part_state
 from corral.parts import Part
 from corral.paths import StateDir
 

@@ -16,16 +16,16 @@ change says why it failed.
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Coroutine, Sequence
 
-from corral import farmstate
-from corral.farmstate import Change, Failure, FarmState, PartPhase, PartState
+from corral.farmstate import Change, Failure, FarmState
 from corral.keeper.backoff import Backoff
 from corral.keeper.changes import ChangeRequest
 from corral.keeper.child import Child, last_lines, rotate
+from corral.keeper.last_words import exit_words, telling_line
 from corral.keeper.probe import listener_is, probe
+from corral.keeper.record import Record, part_state
 from corral.parts import Part
 from corral.paths import StateDir
 from corral.ports import holder
@@ -36,10 +36,6 @@ UNANSWERED_S = 60.0
 """A service that has not answered for this long is killed and started again."""
 
 _log = logging.getLogger(__name__)
-_ERROR = re.compile(
-    r"^(litellm-embedded|gpu-server|gpu_server\.embedded|error): |^[\w.]*(Error|Exception): ", re.IGNORECASE
-)
-_PREFIX = re.compile(r"^\d{4}-\d\d-\d\dT\S+ \S+ llama-server ")  # of what a gpu-server passes on
 
 
 class StartFailedError(Exception):
@@ -63,6 +59,7 @@ class Keeper:
         self._state = state
         self._parts = {part.name: part for part in parts}
         self._farm = farm
+        self._record = Record(state, farm)
         self._ready = {part.name: asyncio.Event() for part in parts}
         self._children: dict[str, Child] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
@@ -80,14 +77,14 @@ class Keeper:
             came_up = await self._unless(stop, self._start())
             if came_up:
                 self._farm.phase = "running"
-                self._write()
+                self._record.write()
                 await self._unless(stop, self._watch_all())
         except StartFailedError as error:
             self._farm.failure = error.failure
         finally:
             await self._stop_all()
             self._farm.phase = "failed" if self._farm.failure else "stopped"
-            self._write()
+            self._record.write()
         return came_up
 
     @staticmethod
@@ -119,14 +116,14 @@ class Keeper:
         """Start one part for the first time and wait until it is ready or done."""
         waiting = [need for need in part.needs if not self._ready[need].is_set()]
         if waiting:
-            self._set(part, "waiting", "for " + " and ".join(waiting))
+            self._record.set(part, "waiting", "for " + " and ".join(waiting))
         for need in part.needs:
             await self._ready[need].wait()
         try:
             child = self._spawn(part)
         except OSError as error:
             cause = f"{part.argv[0]} cannot be started: {error.strerror}"
-            self._set(part, "failed", cause)
+            self._record.set(part, "failed", cause)
             raise StartFailedError(part.name, cause, "install anew: make clean && make up") from None
         await self._until_up(part, child)
         self._ready[part.name].set()
@@ -138,26 +135,26 @@ class Keeper:
             if time.monotonic() > deadline:
                 raise self._failed(part, child, f"not ready after {part.ready_timeout_s:.0f} s")
             if part.kind == "job":
-                self._detail(part, " ".join(last_lines(self._state.log_file(part.name), child.log_start, 1)))
+                self._record.detail(part, " ".join(last_lines(self._state.log_file(part.name), child.log_start, 1)))
             else:
                 answer = await probe(part)
                 if answer.ready and child.exit_code is None:
                     if not await asyncio.to_thread(listener_is, child.pid, part.port):
                         raise self._failed(part, child, f"port {part.port} was taken by {holder(part.port)} meanwhile")
-                    self._set(part, "ready")
+                    self._record.set(part, "ready")
                     return
                 if answer.gave_up:
                     raise self._failed(part, child, answer.detail)
-                self._detail(part, answer.detail)
+                self._record.detail(part, answer.detail)
             await asyncio.sleep(PROBE_STARTING_S)
         if part.kind != "job" or child.exit_code != 0:
-            raise self._failed(part, child, f"ended with {_exit_words(child.exit_code)}")
-        self._set(part, "done")
+            raise self._failed(part, child, f"ended with {exit_words(child.exit_code)}")
+        self._record.set(part, "done")
 
     def _failed(self, part: Part, child: Child, what: str) -> StartFailedError:
         words = telling_line(last_lines(self._state.log_file(part.name), child.log_start, 40))
         cause = f"{what}: {words}" if words else what
-        self._set(part, "failed", cause)
+        self._record.set(part, "failed", cause)
         return StartFailedError(part.name, cause, f"its log has more: {self._state.log_file(part.name)}")
 
     async def _watch_all(self) -> None:
@@ -183,7 +180,7 @@ class Keeper:
         except StartFailedError as error:
             change.failure = error.failure
         change.done = True
-        self._write()
+        self._record.write()
 
     async def _remove(self, name: str) -> None:
         """Stop a part for good."""
@@ -196,7 +193,7 @@ class Keeper:
         self._farm.parts.remove(self._farm.part(name))
         del self._parts[name], self._ready[name]
         self._children.pop(name, None)
-        self._write()
+        self._record.write()
 
     async def _replace(self, part: Part, group: asyncio.TaskGroup) -> None:
         """Start a part, in the place of the one of its name; if it does not come up, that one runs again."""
@@ -223,7 +220,7 @@ class Keeper:
             self._farm.parts.append(part_state(part))
             self._ready[part.name] = asyncio.Event()
         self._parts[part.name] = part
-        state, fresh = self._part(part), part_state(part)
+        state, fresh = self._record.part(part), part_state(part)
         state.address, state.port, state.revision = fresh.address, fresh.port, fresh.revision
         await self._bring_up(part)
 
@@ -234,9 +231,9 @@ class Keeper:
             watcher.cancel()
             await asyncio.wait([watcher])
         self._ready[name].clear()
-        self._set(self._parts[name], "stopping", "finishes its work, to be replaced")
+        self._record.set(self._parts[name], "stopping", "finishes its work, to be replaced")
         await self._children[name].stop(self._parts[name].drain_timeout_s)
-        self._set(self._parts[name], "stopped")
+        self._record.set(self._parts[name], "stopped")
 
     async def _watch(self, part: Part) -> None:
         """Keep one service running for ever."""
@@ -247,32 +244,32 @@ class Keeper:
                 why = await self._until_it_must_restart(part, child)
                 await child.stop()
                 backoff.died(time.monotonic() - child.started)
-                self._part(part).restarts += 1
-                self._set(part, "failed" if backoff.failed else "restarting", why)
+                self._record.part(part).restarts += 1
+                self._record.set(part, "failed" if backoff.failed else "restarting", why)
             await asyncio.sleep(backoff.delay_s())
             try:
                 child = self._spawn(part)
             except OSError as error:
                 child = None
                 backoff.died(0)
-                self._set(part, "failed", f"{part.argv[0]} cannot be started: {error.strerror}")
+                self._record.set(part, "failed", f"{part.argv[0]} cannot be started: {error.strerror}")
 
     async def _until_it_must_restart(self, part: Part, child: Child) -> str:
         """Return why: its end, or a minute without an answer."""
         answered = time.monotonic()
         while True:
-            state = self._part(part).state
+            state = self._record.part(part).state
             code = await child.wait(PROBE_STARTING_S if state == "starting" else PROBE_RUNNING_S)
             if code is not None:
-                return f"ended with {_exit_words(code)}"
+                return f"ended with {exit_words(code)}"
             self._rotate(part)
             answer = await probe(part)
             now = time.monotonic()
             if answer.ready or answer.detail:  # one that says why it does not serve, a gpu-server, mends itself
                 answered = now
-                self._set(part, "ready" if answer.ready else "not ready", answer.detail)
+                self._record.set(part, "ready" if answer.ready else "not ready", answer.detail)
             elif state != "starting" or now - child.started > part.ready_timeout_s:
-                self._set(part, "not answering")
+                self._record.set(part, "not answering")
                 if now - answered > UNANSWERED_S:
                     return f"did not answer for {UNANSWERED_S:.0f} s"
 
@@ -290,7 +287,7 @@ class Keeper:
         }
         for name in running:
             if self._farm.part(name).state != "failed":
-                self._set(self._parts[name], "stopping")
+                self._record.set(self._parts[name], "stopping")
         stopped = {name: asyncio.Event() for name in running}
 
         async def stop(name: str) -> None:
@@ -299,7 +296,7 @@ class Keeper:
                     await stopped[other].wait()
             await self._children[name].stop()
             if self._farm.part(name).state != "failed":  # what failed stays to be seen
-                self._set(self._parts[name], "stopped")
+                self._record.set(self._parts[name], "stopped")
             self._farm.part(name).pid = None
             stopped[name].set()
 
@@ -308,49 +305,7 @@ class Keeper:
     def _spawn(self, part: Part) -> Child:
         child = Child(part, self._state.log_file(part.name))
         self._children[part.name] = child
-        state = self._part(part)
+        state = self._record.part(part)
         state.pid, state.pid_created = child.pid, child.created
-        self._set(part, "starting")
+        self._record.set(part, "starting")
         return child
-
-    def _part(self, part: Part) -> PartState:
-        return self._farm.part(part.name)
-
-    def _set(self, part: Part, phase: PartPhase, detail: str = "") -> None:
-        state = self._part(part)
-        if (state.state, state.detail) == (phase, detail):
-            return
-        if state.state != phase:
-            state.since = time.time()
-        state.state, state.detail = phase, detail
-        if phase in ("stopped", "done", "failed", "restarting"):
-            state.pid = None
-        self._write()
-
-    def _detail(self, part: Part, detail: str) -> None:
-        self._set(part, self._part(part).state, detail)
-
-    def _write(self) -> None:
-        """Tell the world. A full disk must not end the farm: then the file tells of an earlier moment."""
-        try:
-            farmstate.write(self._state.state_file, self._farm)
-        except OSError as error:
-            _log.warning("%s is not written: %s", self._state.state_file, error)
-
-
-def part_state(part: Part) -> PartState:
-    """Return the state of a part that has not begun."""
-    return PartState(
-        name=part.name, kind=part.kind, address=part.address, port=part.port, revision=part.revision
-    )  # fmt: skip
-
-
-def telling_line(lines: Sequence[str]) -> str:
-    """Return the line that most likely says why a process ended: the last that names an error, else the last."""
-    said = [_PREFIX.sub("", line) for line in lines]
-    named = [line for line in said if _ERROR.search(line)]
-    return (named or said or [""])[-1]
-
-
-def _exit_words(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"signal {-code}"

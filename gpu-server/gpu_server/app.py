@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 
 from gpu_server.body import Receive
+from gpu_server.delivery import Send, send_error
 from gpu_server.errors import ApiError
 from gpu_server.exchange import Exchange
-from gpu_server.relay import Relay, Scope, Send, send_error
+from gpu_server.relay import Relay, Scope
 from gpu_server.routes import OPEN_PATHS, Route
 
 

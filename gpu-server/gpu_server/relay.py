@@ -1,9 +1,7 @@
 """The data path: a plain ASGI endpoint that passes raw bytes between a client and llama-server.
 
-A request waits for its slot, goes to llama-server with a clean set of headers, and its answer comes back byte for byte:
-streams event by event as they come, other answers whole, so that one that breaks half-way can still become an error,
-or be asked again of the next llama-server. The request is retried once if llama-server dies before a byte of the answer
-went to the client.
+A request waits for its slot, goes to llama-server with a clean set of headers, and its answer comes back byte for byte
+(see `delivery`). The request is retried once if llama-server dies before a byte of the answer went to the client.
 
 A client that leaves frees its slot at once: the connection to llama-server is closed, and chats and completions are
 always streams on that side (see `assembly`). Responses and messages that are not streamed, embeddings, reranking and
@@ -12,18 +10,18 @@ transcription go through as they are; the slot here is free at once, while llama
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from gpu_server.admission import Admission, QueueFullError
-from gpu_server.assembly import PROGRESS, Assembler, Form, IncompleteError, StreamError, form, without_progress
+from gpu_server.assembly import Form, IncompleteError, form
 from gpu_server.body import CHUNK_TIMEOUT_S, Receive, body_timeout, check_json, read_body
 from gpu_server.client import Client
-from gpu_server.errors import ApiError, blames_request, in_openai_shape
-from gpu_server.events import Events, carries_data
+from gpu_server.delivery import Delivery, HeaderList, Send, passed_on, send_error
+from gpu_server.errors import ApiError, blames_request
 from gpu_server.exchange import Exchange
 from gpu_server.guard import ClientGoneError, ClientStalledError, Guard, Watch
-from gpu_server.http1 import BrokenError, Connection
+from gpu_server.http1 import BrokenError
 from gpu_server.metrics import Meter
 from gpu_server.output import LogSink
 from gpu_server.poller import Progress
@@ -33,25 +31,13 @@ from gpu_server.supervisor import Supervisor
 from gpu_server.upstream import Upstream
 from gpu_server.usage import from_body
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope = MutableMapping[str, Any]
-HeaderList = list[tuple[bytes, bytes]]
 
 # All that llama-server needs to know of a request; the client's key, cookies and hop-by-hop headers stay here.
 _FORWARDED = (b"content-type", b"accept", b"anthropic-version")
-# Hop-by-hop (RFC 9110, 7.6.1), those that our own server writes, and llama-server's CORS, which is not its to decide.
-_DROPPED = frozenset({
-    b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"upgrade",
-    b"transfer-encoding", b"content-length", b"date", b"server", b"process-start-time-unix",
-})  # fmt: skip
 _EVENT_STREAM = b"text/event-stream"
-_WHOLE = b"application/json; charset=utf-8"  # as llama-server says it
 _DEATH_NOTICED_S = 1.0  # how long a death may take to be noticed after its connections broke
 _CLIENT_CLOSED = 499  # nginx's status for a client that hung up; for the log only
-_PIECE_BYTES = 64 * 1024  # of a whole answer; between two, it is seen whether the client reads
-# A stream that begun and stands still is given up so long after STALL_TIMEOUT_S; before, the poller finds out whether
-# it is llama-server that stands still, and has it replaced.
-_STALL_MARGIN_S = 5.0
 
 
 class Relay:
@@ -74,6 +60,7 @@ class Relay:
         self._progress = progress
         self._meter = meter
         self._sink = sink
+        self._delivery = Delivery(settings, progress, self.load_headers)
         self._name = settings.name.encode("latin-1", "replace")
         self._slots = str(admission.slots).encode()
         self._watch = Watch()
@@ -225,7 +212,7 @@ class Relay:
         self._progress.touch()
         self._progress.waiting += 1
         exchange.streamed = False
-        guard.allow(self._settings.first_byte_timeout_s, lambda: self._timed_out(exchange))
+        guard.allow(self._settings.first_byte_timeout_s, lambda: self._delivery.timed_out(exchange))
         try:
             asked = form(exchange.path, body)
             if asked is None or not await self._ask(exchange, headers, asked, send, guard):
@@ -235,13 +222,6 @@ class Relay:
         finally:
             self._progress.waiting -= 1
 
-    def _timed_out(self, exchange: Exchange) -> ApiError:
-        if exchange.first_byte is None:
-            what = f"begin within {self._settings.first_byte_timeout_s:g} s (FIRST_BYTE_TIMEOUT_S)"
-        else:
-            what = f"go on for {self._settings.stall_timeout_s:g} s (STALL_TIMEOUT_S)"
-        return ApiError(504, f"the answer did not {what}", "upstream_timeout")
-
     async def _ask(self, exchange: Exchange, headers: HeaderList, asked: Form, send: Send, guard: Guard) -> bool:
         """Ask and answer; False if llama-server refused a request that was changed, and it must be asked as it came.
 
@@ -249,13 +229,13 @@ class Relay:
         """
         async with self._upstream.request(exchange.route.method, exchange.path, headers, asked.body) as answer:
             exchange.status = answer.status
-            kept = _kept(answer.headers)
+            kept = passed_on(answer.headers)
             if answer.status == 200 and dict(kept).get(b"content-type") == _EVENT_STREAM:
                 if asked.assemble:
-                    await self._assembled(exchange, answer, send, guard)
+                    await self._delivery.assembled(exchange, answer, send, guard)
                 else:
                     exchange.streamed = True
-                    await self._stream(exchange, answer, kept, asked, send, guard)
+                    await self._delivery.stream(exchange, answer, kept, asked, send, guard)
                 return True
             whole = await answer.read_all()
         if blames_request(exchange.status, whole, works=exchange.route.takes_slot):
@@ -263,90 +243,8 @@ class Relay:
         if exchange.status == 400 and asked.changed:
             return False
         exchange.usage = from_body(whole) if exchange.status == 200 else None
-        await self._whole(exchange, whole, kept, send, guard)
+        await self._delivery.whole(exchange, whole, kept, send, guard)
         return True
-
-    async def _assembled(self, exchange: Exchange, answer: Connection, send: Send, guard: Guard) -> None:
-        assembler = Assembler(exchange.path)
-        events = Events()
-        try:
-            while piece := await answer.read():
-                complete = events.complete(piece)
-                if complete and carries_data(complete):
-                    self._progress.touch()
-                    assembler.feed(complete)
-            body, exchange.usage = assembler.answer()
-        except StreamError as error:
-            exchange.status, body = error.status, error.body
-        await self._whole(exchange, body, [(b"content-type", _WHOLE)], send, guard)
-
-    async def _whole(self, exchange: Exchange, body: bytes, headers: HeaderList, send: Send, guard: Guard) -> None:
-        self._progress.touch()
-        if exchange.status >= 400:
-            body = in_openai_shape(body, exchange.status)
-            headers = [(b"content-type", b"application/json")]
-            exchange.outcome = "bad_request" if exchange.status < 500 else "upstream_error"
-        else:
-            exchange.outcome = "ok"
-        headers.append((b"content-length", b"%d" % len(body)))
-        exchange.first_byte = exchange.last_byte = guard.sending = time.perf_counter()
-        self._progress.waiting -= 1
-        try:
-            await self._start(exchange, headers, send, guard)
-            last = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
-            for at in range(0, last, _PIECE_BYTES):
-                await send({"type": "http.response.body", "body": body[at : at + _PIECE_BYTES], "more_body": True})
-            await send({"type": "http.response.body", "body": body[last:]})
-        finally:
-            self._progress.waiting += 1
-        exchange.bytes_out = len(body)
-
-    async def _stream(
-        self, exchange: Exchange, answer: Connection, headers: HeaderList, asked: Form, send: Send, guard: Guard
-    ) -> None:
-        """Pass whole events on as they come; the beginning of one waits for its end, so that an error can follow it."""
-        progress, clock = self._progress, time.perf_counter
-        events = Events()
-        chunk = b""
-        while piece := await answer.read():
-            chunk = events.complete(piece)
-            if asked.changed and PROGRESS in chunk:
-                progress.touch()
-                chunk = without_progress(chunk)
-            if not chunk:
-                continue
-            now = clock()
-            exchange.bytes_out += len(chunk)
-            if exchange.first_byte is None:
-                exchange.first_byte = now
-                guard.allow(self._settings.stall_timeout_s + _STALL_MARGIN_S, lambda: self._timed_out(exchange))
-                await self._start(exchange, headers, send, guard)
-            if carries_data(chunk):
-                exchange.last_byte = guard.moved = progress.last = now
-                exchange.tail.see(chunk)
-            if answer.ended:
-                break  # the end goes out with the last events
-            progress.waiting -= 1
-            guard.sending = now
-            try:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            finally:
-                progress.waiting += 1
-                guard.sending = 0.0
-            chunk = b""
-            held_up = clock() - now
-            guard.moved += held_up  # a slow client is not llama-server's doing
-            progress.last += held_up
-        if exchange.first_byte is None:
-            await self._start(exchange, headers, send, guard)
-        guard.sending = clock()
-        await send({"type": "http.response.body", "body": chunk + events.rest})
-        exchange.outcome = "ok"
-
-    async def _start(self, exchange: Exchange, headers: HeaderList, send: Send, guard: Guard) -> None:
-        guard.client.hold_next()
-        headers = [*headers, (b"x-request-id", exchange.request_id), *self.load_headers()]
-        await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
 
     async def _refuse(self, exchange: Exchange, error: ApiError, receive: Receive, send: Send, client: Client) -> None:
         """Answer with `error`, or end the stream that has begun with it."""
@@ -369,23 +267,3 @@ async def _cut_off(client: Client, receive: Receive) -> None:
     client.cut_off()
     while (await receive())["type"] != "http.disconnect":
         continue
-
-
-async def send_error(error: ApiError, send: Send, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    """Send `error` as a whole answer."""
-    body = error.body()
-    fixed = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if error.retry_after_s is not None:
-        fixed.append((b"retry-after", b"%d" % error.retry_after_s))
-    if error.status == 401:
-        fixed.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": error.status, "headers": [*fixed, *headers]})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _kept(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
-    return [
-        (name, value)
-        for name, value in ((name.lower(), value) for name, value in headers)
-        if name not in _DROPPED and not name.startswith(b"access-control-")
-    ]

@@ -22,7 +22,7 @@ def main() -> None:
         sys.exit(
             validation.main(
                 conversations=given.conversations, turns=given.turns, seed=given.seed, each_s=given.each_s,
-                json_to=given.json,
+                runs=given.runs, json_to=given.json,
             )
         )  # fmt: skip
     workloads = [one for one in WORKLOADS if one.name in given.workloads]
@@ -88,10 +88,15 @@ def _arguments() -> argparse.Namespace:
     validate.add_argument("--validate", action="store_true", help="do that instead; exit 1 if 15 %% apart or more")
     validate.add_argument("--conversations", type=int, default=12)
     validate.add_argument("--turns", type=int, default=5)
-    validate.add_argument("--each-s", type=float, default=3.0, help="seconds between two that begin")
+    validate.add_argument("--each-s", type=float, default=4.0, help="seconds between two that begin")
+    validate.add_argument("--runs", type=int, default=2, help="of each policy, some two minutes each")
     given = parser.parse_args()
-    if min(given.conversations, given.turns) < 1 or given.conversations * given.turns < 2 or given.each_s <= 0:
-        parser.error("--conversations, --turns and --each-s are above 0, and one turn alone compares nothing")
+    if (
+        min(given.conversations, given.turns, given.runs) < 1
+        or given.conversations * given.turns < 2
+        or given.each_s <= 0
+    ):
+        parser.error("--conversations, --turns, --runs and --each-s are above 0, and one turn alone compares nothing")
     if min(given.rounds, given.workers, *given.servers) < 1 or given.seconds <= 0:
         parser.error("--servers, --workers, --rounds and --seconds are above 0")
     if given.prompt_each_s is not None:

@@ -1,8 +1,10 @@
-"""What a llama-server computes: prompts one after another, and a token for each stream at a time.
+"""What a llama-server computes: prompts in batches, and a token for each stream at a time.
 
-Its loop puts a token of each stream and as much of the waiting prompts as fits into one batch. While a prompt is read
-the streams so get one token a batch; between prompts all go on together, each further one slowing all by the same
-share. A prompt waits for the step under way, half of one on average. Tokens cost more the further back they look.
+Its loop puts a token of each stream and as much of the waiting prompts as fits into one batch. All prompts of which a
+batch has the end get their first token when all of it is computed: one that shares a batch waits for the others in it.
+While prompts are read the streams so get one token a batch; between prompts all go on together, each further one
+slowing all by the same share. A prompt waits for the batch under way, or for half of a step of the streams. Tokens
+cost more the further back they look.
 """
 
 import heapq
@@ -25,7 +27,7 @@ class Card:
     """A server's figures.
 
     Speeds are tokens/s with one stream, of which each further one takes `sharing`; `reach` is the share by which a
-    prompt's token costs more for each token before it; `batch` is tokens read in one go; `tokens_kept` is what its
+    prompt's token costs more for each token before it; `batch` is tokens computed in one go; `tokens_kept` is what its
     memory holds besides slots; `overhead_s` comes before each answer's first token, whatever its prompt.
     """
 
@@ -62,6 +64,15 @@ class Host:
         return 1 + self._contention * max(0, sum(engine.computes for engine in self.engines) - 1)
 
 
+@dataclass
+class _Prompt:
+    """What is still to be read of a prompt, and the seconds that takes at speed 1."""
+
+    tokens: int
+    seconds: float
+    done: Callable[[], None]
+
+
 class Engine:
     """One server's computing; calls back when a prompt is read, or a stream has its tokens."""
 
@@ -75,10 +86,12 @@ class Engine:
             host: the machine, where it is shared.
         """
         self._clock, self._card, self._speed, self._host = clock, card, speed, host
-        self._reads: deque[tuple[float, Callable[[], None]]] = deque()
+        self._prompts: deque[_Prompt] = deque()
+        self._batch_s = 0.0  # of the batch under way, at speed 1; none: 0
+        self._ends: list[Callable[[], None]] = []  # the prompts whose end it has
         self._streams: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._read = 0.0  # seconds' worth of the first prompt
+        self._read = 0.0  # seconds' worth of that batch
         self._written = 0.0  # tokens that a stream would have which was there from the start
         self._reading = self._writing = 0.0  # what is done of both in a second, until something changes
         self._at = 0.0
@@ -87,12 +100,12 @@ class Engine:
         if host is not None:
             host.engines.append(self)
 
-    def read(self, seconds: float, done: Callable[[], None]) -> None:
-        """Read a prompt that takes so many seconds at speed 1, after those before it."""
+    def read(self, tokens: int, seconds: float, done: Callable[[], None]) -> None:
+        """Read a prompt of so many tokens, which alone takes so many seconds at speed 1."""
         self._advance()
-        if self._streams and not self._reads:
-            seconds += 0.5 / self._decode_rate()
-        self._reads.append((seconds, done))
+        self._prompts.append(_Prompt(max(1, tokens), seconds, done))
+        if not self._batch_s:
+            self._fill_batch(0.5 / self._decode_rate() if self._streams else 0.0)
         self._changed()
 
     def write(self, tokens: int, done: Callable[[], None]) -> None:
@@ -104,9 +117,10 @@ class Engine:
     def stop(self) -> None:
         """Drop all work; nothing of it calls back."""
         self._advance()
-        self._reads.clear()
+        self._prompts.clear()
+        self._ends.clear()
         self._streams.clear()
-        self._read = 0.0
+        self._read = self._batch_s = 0.0
         self._changed()
 
     def change_speed(self, speed: float) -> None:
@@ -127,12 +141,26 @@ class Engine:
         self._written += passed * self._writing
 
     def _changed(self) -> None:
-        before, self.computes = self.computes, bool(self._reads or self._streams)
+        before, self.computes = self.computes, bool(self._batch_s or self._streams)
         if self._host is not None and before != self.computes:
             for other in self._host.engines:
                 if other is not self:
                     other.update()
         self._go_on()
+
+    def _fill_batch(self, wait_s: float = 0.0) -> None:
+        """Begin a batch with what waits, if anything does, after waiting so long."""
+        self._read, self._batch_s = 0.0, wait_s if self._prompts else 0.0
+        room = max(1, self._card.batch - len(self._streams))
+        while self._prompts and room:
+            prompt = self._prompts[0]
+            now = min(prompt.tokens, room)
+            seconds = prompt.seconds * now / prompt.tokens
+            self._batch_s += max(seconds, DONE_BELOW)
+            prompt.tokens, prompt.seconds = prompt.tokens - now, prompt.seconds - seconds
+            room -= now
+            if not prompt.tokens:
+                self._ends.append(self._prompts.popleft().done)
 
     def _decode_rate(self) -> float:
         """Return tokens/s of each stream at speed 1, no prompt being read."""
@@ -146,11 +174,11 @@ class Engine:
             return
         pace = self._speed / (self._host.slowdown() if self._host else 1.0)
         due_s = float("inf")
-        if self._reads:
+        if self._batch_s:
             self._reading = pace
-            due_s = (self._reads[0][0] - self._read) / pace
+            due_s = (self._batch_s - self._read) / pace
         if self._streams:
-            self._writing = pace * (self._card.prefill_rate / self._card.batch if self._reads else self._decode_rate())
+            self._writing = pace * min(self._decode_rate(), 1 / self._batch_s if self._batch_s else float("inf"))
             due_s = min(due_s, (self._streams[0][0] - self._written) / self._writing)
         plan = self._plan
         self._clock.after(max(0.0, due_s), lambda: self._due(plan))
@@ -159,10 +187,10 @@ class Engine:
         if plan != self._plan:
             return  # something changed since
         self._advance()
-        done = []
-        if self._reads and self._reads[0][0] - self._read <= DONE_BELOW:
-            done.append(self._reads.popleft()[1])
-            self._read = 0.0
+        done = list[Callable[[], None]]()
+        if self._batch_s and self._batch_s - self._read <= DONE_BELOW:
+            done, self._ends = self._ends, done
+            self._fill_batch()
         while self._streams and self._streams[0][0] - self._written <= DONE_BELOW:
             done.append(heapq.heappop(self._streams)[2])
         self._changed()

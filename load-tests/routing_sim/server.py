@@ -157,4 +157,6 @@ class SimulatedServer:
                 request.done(request, True)
 
         seconds = self.card.prefill_s(request.cached, request.tokens[-1])
-        self._engine.read(seconds, lambda: clock.after(self.card.overhead_s, first))
+        self._engine.read(
+            request.tokens[-1] - request.cached, seconds, lambda: clock.after(self.card.overhead_s, first)
+        )

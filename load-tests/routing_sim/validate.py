@@ -3,6 +3,9 @@
 Two gpu-servers with SmolLM2 on the CPU are measured; then conversations are held on them by turns and where the router
 says, and the same conversations, with the same tokens and pauses, on simulated servers of the measured speeds. The mean
 time to the first token and the cached share of prompt tokens must agree within the tolerance.
+
+Speeds are measured before and after each run, for those of a machine drift. A small difference of speed changes which
+requests meet, and so the waits of a run by much more: each run is simulated with several speeds around those measured.
 """
 
 import asyncio
@@ -12,9 +15,10 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
+from statistics import fmean
 
 import httpx
 from bench_routing_chats import Answered, Message, Summary, Talk, summary, talks
@@ -27,17 +31,65 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 TOLERANCE = 0.15
 SLOTS, CONTEXT = 2, 2048
 ROUNDS = 3
+REPLAYS = 15
+SPEED_VARIES = 0.03
+DRIFT = 0.1
+"""A machine whose speed changes by more during a run is not quiet enough."""
 TEMPLATE_TOKENS = 6
 """What a chat template puts around a system prompt."""
 
 
 @dataclass(frozen=True)
+class Measured:
+    """The servers' figures, and how much one that computes slows the other."""
+
+    cards: Mapping[str, Card]
+    contention: float
+
+    def between(self, other: "Measured") -> "Measured":
+        """Return the means of two measurements."""
+        cards = {name: _mean_card(card, other.cards[name]) for name, card in self.cards.items()}
+        return Measured(cards, (self.contention + other.contention) / 2)
+
+    def drift(self, other: "Measured") -> float:
+        """Return by which share the prefill rate of a server differs from another measurement, at most."""
+        return max(abs(other.cards[name].prefill_rate / card.prefill_rate - 1) for name, card in self.cards.items())
+
+    def varied(self, random: Random) -> dict[str, Card]:
+        """Return the servers with speeds that differ a little from those measured."""
+        return {
+            name: replace(
+                card,
+                prefill_rate=card.prefill_rate * random.uniform(1 - SPEED_VARIES, 1 + SPEED_VARIES),
+                decode_rate=card.decode_rate * random.uniform(1 - SPEED_VARIES, 1 + SPEED_VARIES),
+            )
+            for name, card in self.cards.items()
+        }
+
+
+def _mean_card(one: Card, other: Card) -> Card:
+    figures = ("prefill_rate", "decode_rate", "sharing", "overhead_s", "reach")
+    return replace(one, **{name: (getattr(one, name) + getattr(other, name)) / 2 for name in figures})
+
+
+@dataclass(frozen=True)
 class Compared:
-    """A policy's figures on real servers and on simulated ones."""
+    """A policy's runs on real servers, the mean of each one's simulations, and by how much the servers drifted."""
 
     policy: str
-    real: Summary
-    simulated: Summary
+    runs: Sequence[Summary]
+    replays: Sequence[Summary]
+    drift: float
+
+    @property
+    def real(self) -> Summary:
+        """The mean of the real runs."""
+        return averaged(self.runs)
+
+    @property
+    def simulated(self) -> Summary:
+        """The mean of the simulations."""
+        return averaged(self.replays)
 
     @property
     def ttft_error(self) -> float:
@@ -50,19 +102,33 @@ class Compared:
         return self.simulated.cached_share / max(self.real.cached_share, 1e-9) - 1
 
 
+def averaged(found: Sequence[Summary]) -> Summary:
+    """Return the mean of each figure of several runs; counts are rounded."""
+    return Summary(
+        answers=round(fmean(one.answers for one in found)),
+        ttft_median_s=fmean(one.ttft_median_s for one in found),
+        ttft_p95_s=fmean(one.ttft_p95_s for one in found),
+        ttft_mean_s=fmean(one.ttft_mean_s for one in found),
+        cached_share=fmean(one.cached_share for one in found),
+        prefilled_tokens=round(fmean(one.prefilled_tokens for one in found)),
+        moved=round(fmean(one.moved for one in found)),
+    )
+
+
 def compare(
-    count: int, turns: int, *, seed: int, each_s: float, rounds: int = ROUNDS
-) -> tuple[dict[str, Card], float, list[Compared]]:
+    count: int, turns: int, *, seed: int, each_s: float, runs: int = 1, rounds: int = ROUNDS
+) -> tuple[Measured, list[Compared]]:
     """Start two servers, measure them, and hold the same conversations under each policy, really and simulated.
 
-    Returns the servers' figures, how much one that computes slows the other, and what was found.
+    Returns the servers' figures at the end, and what was found.
 
     Args:
         count: conversations.
         turns: of each.
-        seed: of what is said and when.
+        seed: of what is said and when, in the first run.
         each_s: seconds between two that begin; pauses between turns are twice as long.
-        rounds: of the measurement.
+        runs: of each policy.
+        rounds: of each measurement.
     """
     sys.path.insert(0, str(CHECKOUT / "tests"))
     from support.gpu_servers import KEY, GpuServer  # it starts servers as a user does, and leaves nothing behind
@@ -77,27 +143,47 @@ def compare(
         servers = [real.Server(f"chat-{n}", f"http://127.0.0.1:{one.port}", KEY) for n, one in enumerate(started, 1)]
         for one in started:
             one.ready()
-        return asyncio.run(_compare(servers, count, turns, seed, each_s, rounds))
+        return asyncio.run(_compare(servers, count, turns, seed, each_s, runs, rounds))
 
 
 async def _compare(
-    servers: Sequence[real.Server], count: int, turns: int, seed: int, each_s: float, rounds: int
-) -> tuple[dict[str, Card], float, list[Compared]]:
+    servers: Sequence[real.Server], count: int, turns: int, seed: int, each_s: float, runs: int, rounds: int
+) -> tuple[Measured, list[Compared]]:
     salt = f"{time.time():.0f}"
-    cards = await real.measured(servers, slots=SLOTS, context=CONTEXT, salt=f"m{salt}", rounds=rounds)
-    contention = await real.contention(servers, salt=f"c{salt}", rounds=rounds)
-    runs: Mapping[str, Callable[[Sequence[Talk]], Awaitable[tuple[list[Answered], dict[str, list[Message]]]]]] = {
+    holds: Mapping[str, Callable[[Sequence[Talk]], Awaitable[tuple[list[Answered], dict[str, list[Message]]]]]] = {
         "round-robin": lambda given: real.by_turns(given, servers),
         "corral": lambda given: real.routed(given, servers, Random(seed)),
     }
-    found = []
-    for policy in POLICIES:
-        given = talks(seed, count, turns, salt=f"{policy} {salt}", each_s=each_s, thinks_s=2 * each_s)
-        answers, asked = await runs[policy](given)
-        tokens = {one.system: _counted(servers[0], one.system) for one in given}
-        again = replayed(policy, given, answers, asked, cards, contention, system_tokens=tokens, seed=seed)
-        found.append(Compared(policy, summary(answers), summary(again)))
-    return cards, contention, found
+    before = await _measured(servers, f"{salt} first", rounds)
+    found = {policy: (list[Summary](), list[Summary](), list[float]()) for policy in POLICIES}
+    for run in range(runs):
+        for policy in POLICIES:
+            name = f"{policy} {run} {salt}"
+            given = talks(seed + run, count, turns, salt=name, each_s=each_s, thinks_s=2 * each_s)
+            answers, asked = await holds[policy](given)
+            after = await _measured(servers, f"after {name}", rounds)
+            tokens = {one.system: _counted(servers[0], one.system) for one in given}
+            speeds, random = before.between(after), Random(seed)
+            again = [
+                replayed(
+                    policy, given, answers, asked, speeds.varied(random), speeds.contention, system_tokens=tokens,
+                    seed=seed + number,
+                )
+                for number in range(REPLAYS)
+            ]  # fmt: skip
+            really, simulated, drifts = found[policy]
+            really.append(summary(answers))
+            simulated.append(averaged([summary(one) for one in again]))
+            drifts.append(before.drift(after))
+            before = after
+    return before, [
+        Compared(policy, really, simulated, max(drifts)) for policy, (really, simulated, drifts) in found.items()
+    ]
+
+
+async def _measured(servers: Sequence[real.Server], salt: str, rounds: int) -> Measured:
+    cards = await real.measured(servers, slots=SLOTS, context=CONTEXT, salt=f"m{salt}", rounds=rounds)
+    return Measured(cards, await real.contention(servers, salt=f"c{salt}", rounds=rounds))
 
 
 def _counted(server: real.Server, text: str) -> int:
@@ -108,29 +194,31 @@ def _counted(server: real.Server, text: str) -> int:
     return len(answer.json()["tokens"]) + TEMPLATE_TOKENS
 
 
-def main(*, conversations: int, turns: int, seed: int, each_s: float, json_to: Path | None) -> int:
+def main(*, conversations: int, turns: int, seed: int, each_s: float, runs: int, json_to: Path | None) -> int:
     """Print both, side by side; return 1 where they differ by more than the tolerance."""
-    cards, contention, found = compare(conversations, turns, seed=seed, each_s=each_s)
+    measured, found = compare(conversations, turns, seed=seed, each_s=each_s, runs=runs)
     columns = ("server", "prefill", "after 1,000 tokens", "decode", "a further stream", "before each answer")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for name, card in cards.items():
+    for name, card in measured.cards.items():
         further = card.prefill_rate / (1 + 1000 * card.reach)
         speeds = f"{card.prefill_rate:.0f} tokens/s | {further:.0f} tokens/s | {card.decode_rate:.0f} tokens/s"
         print(f"| {name} | {speeds} | +{card.sharing:.0%} | {card.overhead_s * 1000:.0f} ms |")
-    print(f"\nWhile both compute each takes {contention:.0%} longer.")
-    print("\n| policy | servers | TTFT mean | median | p95 | cached share | moved |\n|---|---|---|---|---|---|---|")
+    print(f"\nWhile both compute each takes {measured.contention:.0%} longer.")
+    print("\n| policy | servers | TTFT mean | of each run | median | p95 | cached share | moved |\n|" + "---|" * 8)
     for one in found:
-        for kind, got in (("real", one.real), ("simulated", one.simulated)):
-            times = f"{got.ttft_mean_s:.2f} s | {got.ttft_median_s:.2f} s | {got.ttft_p95_s:.2f} s"
+        for kind, got, each in (("real", one.real, one.runs), ("simulated", one.simulated, one.replays)):
+            means = ", ".join(f"{run.ttft_mean_s:.2f}" for run in each)
+            times = f"{got.ttft_mean_s:.2f} s | {means} | {got.ttft_median_s:.2f} s | {got.ttft_p95_s:.2f} s"
             print(f"| {one.policy} | {kind} | {times} | {got.cached_share:.0%} | {got.moved} |")
-        print(f"| {one.policy} | difference | {one.ttft_error:+.0%} | | | {one.cached_error:+.0%} | |")
+        print(f"| {one.policy} | difference | {one.ttft_error:+.0%} | | | | {one.cached_error:+.0%} | |")
     if json_to is not None:
         document = {
-            "cards": {name: asdict(card) for name, card in cards.items()},
-            "contention": contention,
+            "measured": asdict(measured),
             "compared": [{**asdict(one), "ttft": one.ttft_error, "cached": one.cached_error} for one in found],
         }
         json_to.write_text(json.dumps(document, indent=1) + "\n")
+    if (drift := max(one.drift for one in found)) > DRIFT:
+        print(f"\nA server's prefill rate changed by {drift:.0%} during a run: try again on a quieter machine.")
     far = [one.policy for one in found if max(abs(one.ttft_error), abs(one.cached_error)) > TOLERANCE]
     if far:
         print(f"\nfurther apart than {TOLERANCE:.0%}: {', '.join(far)}", file=sys.stderr)

@@ -11,7 +11,7 @@ from corral import farmstate, local_farm, secrets
 from corral.farm import load_farm
 from corral.farmstate import Failure, FarmState, PartState
 from corral.keeper.backoff import FAILED_RETRY_S, LONGEST_S, Backoff
-from corral.keeper.keeper import telling_line
+from corral.keeper.last_words import telling_line
 from corral.keeper.probe import Answer, understand
 from corral.machine import Machine
 from corral.parts import Part, parts
