@@ -1,30 +1,34 @@
-"""One run: a farm, a policy and a workload; and what came of it."""
+"""Runs: a farm, a policy and a workload."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from statistics import quantiles
 
 from routing_sim import workloads
 from routing_sim.clock import Clock
 from routing_sim.engine import Card
 from routing_sim.gate import Gate
-from routing_sim.policies import LeastBusy, Ours, Policy, RoundRobin, Shuffle
+from routing_sim.outcome import Outcome, Run, outcome
+from routing_sim.policies import CacheAware, LeastBusy, Ours, Policy, RoundRobin, Shuffle
 from routing_sim.server import Request, SimulatedServer
 
 AFTER_S = 600.0
 """Time for what is under way at the end."""
-POLICIES = ("simple-shuffle", "round-robin", "least-busy", "corral")
+POLICIES = ("simple-shuffle", "round-robin", "least-busy", "smg", "corral")
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What clients do. Intervals are seconds a chat or prompt for a server of speed 1; more speed gets as much more."""
+    """What clients do. Intervals are seconds a chat or prompt for a server of speed 1; more speed gets as much more.
+
+    `shared_tokens` is what all single prompts begin with, `lost_at` when a server dies for a minute.
+    """
 
     name: str
     chat_each_s: float | None = None
     prompt_each_s: float | None = None
     burst: int = 1
+    shared_tokens: int = 0
     speeds: tuple[float, ...] = (1.0,)
     lost_at: float | None = None
 
@@ -32,6 +36,7 @@ class Workload:
 WORKLOADS = (
     Workload("chats", chat_each_s=90),
     Workload("one-shot prompts", prompt_each_s=6),
+    Workload("prompts that begin alike, light", prompt_each_s=20, shared_tokens=200),
     Workload("bursts of 16", prompt_each_s=8, burst=16),
     Workload("chats and prompts", chat_each_s=150, prompt_each_s=15),
     Workload("uneven servers, nearly full", prompt_each_s=3.2, speeds=(1.0, 2.0, 4.0)),
@@ -39,25 +44,22 @@ WORKLOADS = (
 )
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Seconds and shares. `cached_of_best` is the cached tokens' share of those a cache without end would give."""
-
-    ttft_median_s: float
-    ttft_p95_s: float
-    ttft_p99_s: float
-    cached_of_best: float
-    prefilled_tokens: int
-    answered: int
-    refused: int
-    failed: int
-    uneven: float
-    """The largest distance of a server's share of requests from its share of the farm's speed, of the latter."""
-    utilisation: float
+def run(
+    workload: Workload,
+    policy: str,
+    servers: int,
+    *,
+    seed: int,
+    until: float,
+    workers: int,
+    card: Card,
+    rounds: int = 1,
+) -> Outcome:
+    """Simulate a farm of so many servers for `until` seconds, in rounds that start anew, each with its own seed."""
+    return outcome([_round(workload, policy, servers, seed + number, until, workers, card) for number in range(rounds)])
 
 
-def run(workload: Workload, policy: str, servers: int, *, seed: int, until: float, workers: int, card: Card) -> Outcome:
-    """Simulate a farm of so many servers for `until` seconds."""
+def _round(workload: Workload, policy: str, servers: int, seed: int, until: float, workers: int, card: Card) -> Run:
     clock, random = Clock(), Random(seed)
     speeds = [workload.speeds[number % len(workload.speeds)] for number in range(servers)]
     farm = [SimulatedServer(f"chat-{n + 1}", card, clock, speed) for n, speed in enumerate(speeds)]
@@ -72,12 +74,14 @@ def run(workload: Workload, policy: str, servers: int, *, seed: int, until: floa
         each_s = workload.chat_each_s / sum(speeds)
         workloads.chats(clock, Random(random.random()), send, each_s=each_s, until=until)
     if workload.prompt_each_s:
-        each_s = workload.prompt_each_s / sum(speeds)
-        workloads.one_shots(clock, Random(random.random()), send, each_s=each_s, until=until, burst=workload.burst)
+        workloads.one_shots(
+            clock, Random(random.random()), send, each_s=workload.prompt_each_s / sum(speeds), until=until,
+            burst=workload.burst, shared_tokens=workload.shared_tokens,
+        )  # fmt: skip
     if workload.lost_at is not None:
         clock.at(workload.lost_at, lambda: max(farm, key=lambda server: server.served).fail(60))
     clock.run(until + AFTER_S)
-    return _outcome(gate, farm, best, speeds, until)
+    return Run(gate, farm, best.cached, until)
 
 
 def _policy(name: str, workers: int, farm: Sequence[SimulatedServer], clock: Clock, seed: int) -> Policy:
@@ -85,6 +89,7 @@ def _policy(name: str, workers: int, farm: Sequence[SimulatedServer], clock: Clo
         "simple-shuffle": lambda: Shuffle(Random(seed + 2)),
         "round-robin": lambda: RoundRobin(workers),
         "least-busy": lambda: LeastBusy(workers),
+        "smg": CacheAware,
         "corral": lambda: Ours(workers, farm, clock, Random(seed + 2)),
     }
     return made[name]()
@@ -108,25 +113,3 @@ class _Best:
             cached = request.tokens[answered]  # the answer was generated there too
         self.cached += cached
         self._seen.update(request.prompt.nodes)
-
-
-def _outcome(
-    gate: Gate, farm: Sequence[SimulatedServer], best: _Best, speeds: Sequence[float], until: float
-) -> Outcome:
-    waits = [one.first_token - one.arrived for one in gate.answered if one.first_token is not None]
-    cuts = quantiles(waits, n=100)
-    picks = sum(gate.picks.values())
-    shares = [gate.picks[server.name] / picks for server in farm]
-    fair = [speed / sum(speeds) for speed in speeds]
-    return Outcome(
-        ttft_median_s=cuts[49],
-        ttft_p95_s=cuts[94],
-        ttft_p99_s=cuts[98],
-        cached_of_best=sum(one.cached for one in gate.answered) / best.cached if best.cached else 0.0,
-        prefilled_tokens=sum(server.prefilled_tokens for server in farm),
-        answered=len(gate.answered),
-        refused=gate.refused,
-        failed=gate.failed,
-        uneven=max(abs(share - its) / its for share, its in zip(shares, fair, strict=True)),
-        utilisation=sum(s.prefilled_tokens / (s.card.prefill_rate * s.speed) for s in farm) / (until * len(farm)),
-    )

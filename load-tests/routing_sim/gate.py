@@ -45,7 +45,7 @@ class Gate:
             self.refused += 1
             return
         server = self._servers[name]
-        request.server, request.first_token = name, None
+        request.server, request.started, request.first_token, request.ended = name, None, None, None
         self.picks[name] += 1
 
         def done(_request: Request, well: bool) -> None:

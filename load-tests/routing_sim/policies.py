@@ -1,4 +1,4 @@
-"""Who chooses: LiteLLM's simple-shuffle, its least-busy, round robin, and the routing hook's own router.
+"""Who chooses: LiteLLM's simple-shuffle, its least-busy, round robin, smg's, and the routing hook's own router.
 
 A gate has several workers. Least-busy counts in each by itself, and ties go to the first in the list, as LiteLLM
 1.106.2 does without Redis; the hook's workers tell one another what they picked.
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from corral_routing.router import FullError, Router, Usage
 from routing_sim.clock import Clock
-from routing_sim.server import Request, SimulatedServer
+from routing_sim.server import Expected, Request, SimulatedServer
 
 POLL_S = 0.6
 """As often as the hook's poller asks silent servers."""
@@ -92,6 +92,50 @@ class LeastBusy(Unaware):
         self._counts[worker][server] -= 1
 
 
+class CacheAware(Unaware):
+    """What `smg` does by its default policy, `cache_aware`, after its source of August 2026; it is one process.
+
+    The server that first took the longest known beginning of a prompt, if that is more than CACHE_THRESHOLD of it;
+    else, and where the loads are far apart, the one with the fewest requests under way, of those the one that had the
+    fewest so far. Its tree compares letters and drops what was not used for long; here whole messages are compared, and
+    all are kept.
+    """
+
+    CACHE_THRESHOLD = 0.3
+    BALANCE_ABS_THRESHOLD = 64
+    BALANCE_REL_THRESHOLD = 1.5
+
+    def __init__(self) -> None:
+        self._under_way: Counter[str] = Counter()
+        self._had: Counter[str] = Counter()
+        self._first: dict[int, str] = {}
+
+    def pick(self, call: str, worker: int, request: Request, able: Sequence[str]) -> str | None:
+        """See `Policy`."""
+        prompt = request.prompt
+        loads = [self._under_way[name] for name in able]
+        server = min(able, key=lambda name: (self._under_way[name], self._had[name]))
+        apart = max(loads) - min(loads) > self.BALANCE_ABS_THRESHOLD
+        if not (apart and max(loads) > min(loads) * self.BALANCE_REL_THRESHOLD):
+            known = list(itertools.takewhile(self._first.__contains__, prompt.nodes))
+            if known and prompt.chars[len(known) - 1] > self.CACHE_THRESHOLD * prompt.chars[-1]:
+                first = self._first[known[-1]]
+                server = first if first in able else able[0]
+        for node in prompt.nodes:
+            self._first.setdefault(node, server)
+        self._under_way[server] += 1
+        self._had[server] += 1
+        return server
+
+    def ended(self, call: str, worker: int, request: Request, now: float) -> None:
+        """See `Policy`."""
+        self._under_way[request.server] -= 1
+
+    def failed(self, call: str, worker: int, server: str, why: str, now: float) -> None:
+        """See `Policy`."""
+        self._under_way[server] -= 1
+
+
 class Ours:
     """The hook's router, one for each worker, with polls as often as it sends them."""
 
@@ -112,6 +156,8 @@ class Ours:
             return None
         if choice is None:
             return able[0]
+        server = self._routers[worker].servers[choice.chosen.name]
+        request.expected = Expected(choice.chosen, server.holding_s)
         for router in self._others(worker):
             router.heard(call, choice.chosen.name, request.prompt, self._clock.now)
         return choice.chosen.name

@@ -6,7 +6,9 @@ What it remembers is in `memory`, how fast it reads and writes in `engine`.
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from corral_routing.choice import Estimate
 from corral_routing.prompts import Prompt
 from corral_routing.reports import Load, Status
 from routing_sim.clock import Timer
@@ -16,19 +18,44 @@ from routing_sim.memory import Memory
 
 @dataclass
 class Request:
-    """One request of a workload. `tokens` are those of each prefix of `prompt`, whose characters vary a token."""
+    """One request of a workload, and what became of it.
+
+    Args:
+        prompt: its chain, whose characters vary a token.
+        tokens: of each prefix of it.
+        answer_tokens: to write.
+        arrived: when the gate took it; as all times, of its last try, None where that has not come to it.
+        cached: tokens that its slot had.
+        started: when it got its slot.
+        first_token: when its answer began.
+        ended: when it had all of it.
+        done: is called then, or when it failed.
+        server: that has it.
+        tries: made.
+        failed_on: servers that failed it.
+        expected: what the routing hook's router believed when it chose.
+    """
 
     prompt: Prompt
     tokens: tuple[int, ...]
     answer_tokens: int
     arrived: float = 0.0
     cached: int = 0
+    started: float | None = None
     first_token: float | None = None
+    ended: float | None = None
     done: Callable[["Request", bool], None] | None = None
     server: str = ""
     tries: int = 0
     failed_on: set[str] = field(default_factory=set)
-    started: float = 0.0
+    expected: "Expected | None" = None
+
+
+class Expected(NamedTuple):
+    """What was believed of a request's server: the terms of its estimate, and how long a request holds a slot."""
+
+    estimate: Estimate
+    holding_s: float
 
 
 Began = Callable[[Request], None]
@@ -73,7 +100,6 @@ class SimulatedServer:
         if len(self._running) >= self.card.slots:
             if len(self._line) >= self.card.max_queue:
                 return "full"
-            request.started = -1.0
             self._line.append((request, began))
             return "taken"
         self._start(request, began)
@@ -107,6 +133,7 @@ class SimulatedServer:
         clock, generation = self._clock, self.generation
         self._running.add(id(request))
         self._requests[id(request)] = request
+        request.started = clock.now
         slot, request.cached = self._memory.begin(request.prompt, request.tokens)
         self.prefilled_tokens += request.tokens[-1] - request.cached
 
@@ -121,6 +148,7 @@ class SimulatedServer:
                 return
             self._running.discard(id(request))
             del self._requests[id(request)]
+            request.ended = clock.now
             self.served += 1
             self._memory.end(slot, request.prompt, request.tokens, request.answer_tokens)
             if self._line:

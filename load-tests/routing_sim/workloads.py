@@ -68,15 +68,21 @@ def _turn(clock: Clock, random: Random, send: Send, talk: Talk, left: int) -> No
     send(request)
 
 
-def one_shots(clock: Clock, random: Random, send: Send, *, each_s: float, until: float, burst: int = 1) -> None:
-    """Send single prompts that share nothing, `burst` at a time, every `each_s` seconds a prompt on average."""
+def one_shots(
+    clock: Clock, random: Random, send: Send, *, each_s: float, until: float, burst: int = 1, shared_tokens: int = 0
+) -> None:
+    """Send single prompts, `burst` at a time, every `each_s` seconds a prompt on average.
+
+    They share nothing but `shared_tokens` at their beginning, where that is not 0.
+    """
     number = 10_000_000
+    system = (len(SYSTEM_PROMPTS), shared_tokens) if shared_tokens else None
 
     def start() -> None:
         nonlocal number
         for _ in range(burst):
             number += 1
-            request = Talk(random, number, None).says(
+            request = Talk(random, number, system).says(
                 int(random.lognormvariate(6.0, 0.8)) + 20, int(random.lognormvariate(4.6, 0.6)) + 5
             )
             send(request)

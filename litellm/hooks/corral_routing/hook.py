@@ -19,13 +19,11 @@ What LiteLLM tells, found by trying:
 
 import asyncio
 import logging
-import math
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from random import Random
 from time import monotonic
 from typing import Any
@@ -35,19 +33,20 @@ from litellm.integrations.custom_logger import CustomLogger
 
 import litellm
 from corral_routing import explain
+from corral_routing.answers import blames_server, headers_of, is_of, usage_of
 from corral_routing.choice import Choice
+from corral_routing.deployments import names_of, place_of
 from corral_routing.gossip import Gossip, Kind, Told, folder_of_workers
 from corral_routing.metrics import Metrics
 from corral_routing.poller import Place, Poller
 from corral_routing.prompts import prompt_of
 from corral_routing.reports import load_of
-from corral_routing.router import FullError, Pick, Router, Usage
+from corral_routing.router import FullError, Router
 
 REMEMBERING = frozenset({None, "chat", "completion", "responses"})
 """Modes of deployments whose servers keep prompts; the others are chosen by their wait alone."""
 EXPLAIN = "x-corral-explain"
 MOST_RECENT = 128
-MOST_TOKENS = 2**31
 COMPLAIN_S = 60.0
 
 log = logging.getLogger("corral.routing")
@@ -122,7 +121,7 @@ class CorralRouting(CustomLogger):
         try:
             call = str(data.get("litellm_call_id"))
             if response is not None:
-                self.router.began(call, load_of(_headers(response)), monotonic())
+                self.router.began(call, load_of(headers_of(response)), monotonic())
                 if getattr(response, "usage", None) is not None:  # a whole answer, of which nothing else tells in time
                     self._answered(call, response, {}, None)
             if EXPLAIN not in (request_headers or {}):
@@ -154,7 +153,7 @@ class CorralRouting(CustomLogger):
         try:
             call = str(kwargs.get("litellm_call_id"))
             pick = self.router.picks.get(call)
-            if pick is not None and _is_of(kwargs, pick, end_time):
+            if pick is not None and is_of(kwargs, pick, end_time):
                 self._failed(call, kwargs.get("exception"))
         except Exception as error:  # noqa: BLE001
             self._went_wrong(error)
@@ -171,7 +170,7 @@ class CorralRouting(CustomLogger):
     def _failed(self, call: str, exception: object) -> None:
         try:
             status = getattr(exception, "status_code", None)
-            if status != 429 and not _blames_server(status):
+            if status != 429 and not blames_server(status):
                 pick = self.router.left(call, monotonic())
                 if pick is not None:
                     self._gossip.tell(Kind.LEFT, call, pick.server)
@@ -190,11 +189,11 @@ class CorralRouting(CustomLogger):
             if pick is None:
                 return
             usage = usage_of(kwargs, response, end_time)
-            if usage.held_s is None:
-                usage = replace(usage, held_s=now - pick.at)
+            if usage.took_s is None:
+                usage = replace(usage, took_s=now - pick.at)
             if pick.first_token_s is None:  # else its load was taken when it began
                 began = now if usage.first_token_s is None else min(now, pick.at + usage.first_token_s)
-                self.router.began(call, load_of(_headers(response)), began)
+                self.router.began(call, load_of(headers_of(response)), began)
             self.router.ended(call, usage, now)
             self._gossip.tell(Kind.ANSWERED, call, pick.server)
             self.metrics.answered(pick, usage)
@@ -301,72 +300,6 @@ class CorralRouting(CustomLogger):
         if now - self._complained >= COMPLAIN_S:
             self._complained = now
             log.error("routing failed; LiteLLM chooses by itself. Told at most once a minute.", exc_info=error)
-
-
-def place_of(deployment: Mapping[str, Any]) -> Place | None:
-    """Return where a deployment's server is asked for its `/status`; None for one that cannot be a gpu-server."""
-    parameters = deployment.get("litellm_params") or {}
-    name, base = (deployment.get("model_info") or {}).get("id"), parameters.get("api_base")
-    if not isinstance(name, str) or not isinstance(base, str) or name.startswith("provider."):
-        return None
-    return Place(name, base.rstrip("/").removesuffix("/v1") + "/status", str(parameters.get("api_key") or ""))
-
-
-def names_of(places: Sequence[Place]) -> list[str]:
-    """Return a name for each place: its deployment's id, with its address where several have one id."""
-    ids = [place.name for place in places]
-    if len(set(ids)) == len(ids):
-        return ids
-    return [place.name if ids.count(place.name) == 1 else f"{place.name} {place.url}" for place in places]
-
-
-def usage_of(kwargs: Mapping[str, Any], response: Any, end_time: Any) -> Usage:
-    """Return what LiteLLM's success event tells of an answer's cost."""
-    usage = getattr(response, "usage", None)
-    details = getattr(usage, "prompt_tokens_details", None)
-    began, first = kwargs.get("api_call_start_time"), kwargs.get("completion_start_time")
-    return Usage(
-        prompt_tokens=_tokens(getattr(usage, "prompt_tokens", None)) or None,
-        cached_tokens=_tokens(getattr(details, "cached_tokens", None)),
-        answer_tokens=_tokens(getattr(usage, "completion_tokens", None)),
-        first_token_s=_seconds(began, first) if kwargs.get("stream") else None,
-        held_s=_seconds(began, end_time),
-    )
-
-
-def _is_of(kwargs: Mapping[str, Any], pick: Pick, end_time: Any) -> bool:
-    """Say whether an event is of this pick, and not of an earlier try of the same request."""
-    server = ((kwargs.get("litellm_params") or {}).get("model_info") or {}).get("id")
-    if not isinstance(server, str) or not pick.server.startswith(server):
-        return False
-    ago_s = _seconds(end_time, datetime.now())  # noqa: DTZ005  # as LiteLLM's
-    return ago_s is None or pick.at <= monotonic() - ago_s
-
-
-def _tokens(value: object) -> int | None:
-    return value if isinstance(value, int) and 0 <= value < MOST_TOKENS else None
-
-
-def _seconds(start: object, end: object) -> float | None:
-    """Return the time between two datetimes; None where the wall clock was put back in between."""
-    if not isinstance(start, datetime) or not isinstance(end, datetime):
-        return None
-    try:
-        seconds = (end - start).total_seconds()
-    except TypeError:  # one has a time zone, the other none
-        return None
-    return seconds if seconds >= 0 and math.isfinite(seconds) else None
-
-
-def _blames_server(status: object) -> bool:
-    """Say whether an error's status tells of its server: 5xx, 408, and none at all (no connection)."""
-    return not isinstance(status, int) or status >= 500 or status == 408
-
-
-def _headers(response: object) -> Mapping[str, object]:
-    hidden = getattr(response, "_hidden_params", None)
-    headers = hidden.get("additional_headers") if isinstance(hidden, Mapping) else None
-    return headers if isinstance(headers, Mapping) else {}
 
 
 def _at_its_rpm(deployment: Mapping[str, Any]) -> bool:

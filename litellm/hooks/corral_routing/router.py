@@ -46,7 +46,7 @@ class Usage:
     cached_tokens: int | None = None
     answer_tokens: int | None = None
     first_token_s: float | None = None
-    held_s: float | None = None
+    took_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -164,7 +164,7 @@ class Router:
         pick = self.picks.pop(call, None)
         if pick is None or pick.server not in self.servers:
             return None
-        self.servers[pick.server].ended(call, now, usage.held_s)
+        self.servers[pick.server].ended(call, now, usage.took_s, pick.choice.chosen.wait_s)
         if pick.prompt is not None and usage.prompt_tokens:
             cache = self.caches[pick.server]
             chars_per_token = pick.prompt.chars[-1] / usage.prompt_tokens

@@ -21,6 +21,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
+from corral_routing.holding import Holding
 from corral_routing.reports import Load, Status
 
 FRESH_S = 2.0
@@ -36,12 +37,8 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 FORGET_FLIGHT_S = 3600.0
 MOST_FLIGHTS = 10_000
-HOLDING_S = 4.0
-"""How long a request holds its slot, until answers tell."""
 PREFILL_RATE = 300.0
 """Prompt tokens/s, until one is measured."""
-SMOOTHING = 0.1
-"""The weight of a new answer in the mean of the times."""
 RECOVERING = frozenset({"starting", "restarting"})
 
 
@@ -78,7 +75,7 @@ class Server:
         self.load: Load | None = None
         self.load_at = -STALE_S
         self.reason = "not heard of yet"
-        self.holding_s = HOLDING_S
+        self._holding = Holding()
         self.flights: dict[str, Flight] = {}
         self.failures = 0
         """In a row."""
@@ -93,6 +90,11 @@ class Server:
         self._late = 0
         self._failed_at = -LONGEST_WAIT_S
         self._barred_until = -LONGEST_WAIT_S
+
+    @property
+    def holding_s(self) -> float:
+        """How long a request holds one of its slots."""
+        return self._holding.mean_s(self.status)
 
     def standing(self, now: float) -> Standing:
         """Return whether it may be given work now."""
@@ -159,12 +161,12 @@ class Server:
             if flight is not None:
                 flight.sent = min(flight.sent, now - 2 * IN_TRANSIT_S)  # it is in that report
 
-    def ended(self, call: str, now: float, held_s: float | None = None) -> None:
-        """Note that a request was answered to its end; it held a slot for `held_s`."""
+    def ended(self, call: str, now: float, took_s: float | None = None, waited_s: float = 0.0) -> None:
+        """Note that a request was answered to its end, `took_s` after it was sent, of which it likely waited some."""
         self._leave(call, now)
         self.failures = self._late = 0
-        if held_s is not None and 0 < held_s < FORGET_FLIGHT_S:
-            self.holding_s += SMOOTHING * (held_s - self.holding_s)
+        if took_s is not None and 0 < took_s < FORGET_FLIGHT_S:
+            self._holding.learn(took_s, waited_s, self.status)
 
     def left(self, call: str, now: float) -> None:
         """Note that a request is over, whatever became of it."""

@@ -6,14 +6,18 @@ from random import Random
 import pytest
 from routing_sim.clock import Clock
 from routing_sim.engine import OVERHEAD_S, SHARING, Card, Engine, Host
-from routing_sim.experiment import WORKLOADS, Outcome, run
+from routing_sim.experiment import WORKLOADS, run
 from routing_sim.memory import Memory
+from routing_sim.outcome import Outcome
+from routing_sim.policies import CacheAware
 from routing_sim.real import fitted
 from routing_sim.server import Request, SimulatedServer
 from routing_sim.workloads import Talk
 
 CARD = Card(slots=2, max_queue=1, prefill_rate=100, decode_rate=10, context=1000, tokens_kept=0)
-CHATS, PROMPTS, _, _, UNEVEN, LOST = WORKLOADS
+WORKLOAD = {one.name: one for one in WORKLOADS}
+CHATS, PROMPTS = WORKLOAD["chats"], WORKLOAD["one-shot prompts"]
+UNEVEN, LOST = WORKLOAD["uneven servers, nearly full"], WORKLOAD["chats, a server lost for 60 s"]
 
 
 def served(server: SimulatedServer, clock: Clock, *requests: Request) -> list[str]:
@@ -162,6 +166,17 @@ def test_a_failure_ends_its_requests_and_forgets() -> None:
     clock.run(10)
     assert server.take(request, lambda _request: None) == "taken"
     assert server.generation == 2
+
+
+def test_smg_sends_a_prompt_where_its_beginning_went_first_and_others_to_the_least_busy() -> None:
+    smg, names = CacheAware(), ["a", "b", "c"]
+    talk = Talk(Random(1), 1, (0, 200))
+    first, second = talk.says(300, 50), talk.says(30, 50)
+    others = [Talk(Random(1), number, None).says(100, 10) for number in range(2, 5)]
+    chosen = [smg.pick("", 0, one, names) for one in (first, others[0], second, others[1], others[2])]
+    assert chosen == ["a", "b", "a", "c", "b"]
+    alike = Talk(Random(1), 9, (0, 200)).says(2000, 10)  # less than 0.3 of it is known
+    assert smg.pick("", 0, alike, names) == "c"
 
 
 def outcome(workload: object, policy: str, servers: int = 8, seconds: float = 900) -> Outcome:

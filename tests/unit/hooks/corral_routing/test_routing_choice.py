@@ -23,6 +23,7 @@ def test_the_estimate_is_what_the_formula_says() -> None:
     assert estimate.prefill_s == pytest.approx((1500 + 300) / 1000)
     assert estimate.sharing_s == pytest.approx(0.3 * 3 * 16 / 50)
     assert estimate.first_token_s == pytest.approx(3.8)
+    assert estimate.total_s == pytest.approx(2 * 2 + 1.8 + 0.288)  # who waits holds up others
 
 
 def test_the_one_that_remembers_is_chosen_over_an_idle_one() -> None:
@@ -34,7 +35,7 @@ def test_until_it_is_busier_than_reading_anew_costs() -> None:
     def chosen(requests: int) -> str:
         return among(IDLE, IDLE._replace(name="b", requests=requests, cached_tokens=1900)).chosen.name
 
-    assert [chosen(requests) for requests in (0, 3, 4, 5, 8)] == ["b", "b", "b", "a", "a"]
+    assert [chosen(requests) for requests in (0, 3, 4, 5, 8)] == ["b", "b", "a", "a", "a"]
 
 
 def test_the_fast_one_is_chosen_for_a_long_prompt() -> None:
@@ -62,6 +63,18 @@ def test_near_equals_are_chosen_by_chance() -> None:
     candidates = [IDLE._replace(name=name) for name in "abcd"]
     drawn = Counter(choose(candidates, 100, 0, None, random).chosen.name for _ in range(1000))
     assert min(drawn.values()) > 200
+
+
+def test_of_near_equals_the_one_with_the_fewest_streams_writes_the_answer_soonest() -> None:
+    busy = IDLE._replace(name="busy", requests=1, cached_tokens=100)  # its first token would come 0.004 s sooner
+    assert {among(busy, IDLE, seed=seed).chosen.name for seed in range(20)} == {"a"}
+
+
+def test_a_line_at_a_fast_server_is_left_to_others_where_a_slower_one_has_a_free_slot() -> None:
+    slow, fast = IDLE._replace(name="slow", prefill_rate=800), IDLE._replace(name="fast", requests=4, prefill_rate=2000)
+    estimates = among(slow, fast).estimates
+    assert estimates[1].first_token_s < estimates[0].first_token_s
+    assert among(slow, fast).chosen.name == "slow"
 
 
 def test_two_workers_draw_the_same_server_for_a_conversation_nobody_remembers() -> None:

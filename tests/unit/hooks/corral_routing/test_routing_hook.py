@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from corral_routing.hook import EXPLAIN, CorralRouting, names_of, place_of, usage_of
+from corral_routing.answers import usage_of
+from corral_routing.deployments import names_of, place_of
+from corral_routing.hook import EXPLAIN, CorralRouting
 
 START = datetime(2026, 1, 1)  # noqa: DTZ001  # without a time zone, as LiteLLM's
 
@@ -50,7 +52,7 @@ def usage(prompt: object, cached: object, **times: Any) -> Any:
 def test_what_an_answer_cost() -> None:
     told = usage(100, 40, completion_start_time=START + timedelta(seconds=1))
     assert (told.prompt_tokens, told.cached_tokens, told.answer_tokens) == (100, 40, 5)
-    assert (told.first_token_s, told.held_s) == (1.0, 3.0)
+    assert (told.first_token_s, told.took_s) == (1.0, 3.0)
 
 
 def test_a_stream_that_told_no_usage_says_nothing_of_the_cache() -> None:
