@@ -116,7 +116,7 @@ def averaged(found: Sequence[Summary]) -> Summary:
 
 
 def compare(
-    count: int, turns: int, *, seed: int, each_s: float, runs: int = 1, rounds: int = ROUNDS
+    count: int, turns: int, *, seed: int, each_s: float, runs: int = 1, rounds: int = ROUNDS, drifts: bool = True
 ) -> tuple[Measured, list[Compared]]:
     """Start two servers, measure them, and hold the same conversations under each policy, really and simulated.
 
@@ -129,6 +129,7 @@ def compare(
         each_s: seconds between two that begin; pauses between turns are twice as long.
         runs: of each policy.
         rounds: of each measurement.
+        drifts: measure anew after each run; where only the cached shares count, once is enough.
     """
     sys.path.insert(0, str(CHECKOUT / "tests"))
     from support.gpu_servers import KEY, GpuServer  # it starts servers as a user does, and leaves nothing behind
@@ -143,11 +144,18 @@ def compare(
         servers = [real.Server(f"chat-{n}", f"http://127.0.0.1:{one.port}", KEY) for n, one in enumerate(started, 1)]
         for one in started:
             one.ready()
-        return asyncio.run(_compare(servers, count, turns, seed, each_s, runs, rounds))
+        return asyncio.run(_compare(servers, count, turns, seed, each_s, runs, rounds, drifts))
 
 
 async def _compare(
-    servers: Sequence[real.Server], count: int, turns: int, seed: int, each_s: float, runs: int, rounds: int
+    servers: Sequence[real.Server],
+    count: int,
+    turns: int,
+    seed: int,
+    each_s: float,
+    runs: int,
+    rounds: int,
+    drifts: bool,
 ) -> tuple[Measured, list[Compared]]:
     salt = f"{time.time():.0f}"
     holds: Mapping[str, Callable[[Sequence[Talk]], Awaitable[tuple[list[Answered], dict[str, list[Message]]]]]] = {
@@ -161,7 +169,7 @@ async def _compare(
             name = f"{policy} {run} {salt}"
             given = talks(seed + run, count, turns, salt=name, each_s=each_s, thinks_s=2 * each_s)
             answers, asked = await holds[policy](given)
-            after = await _measured(servers, f"after {name}", rounds)
+            after = await _measured(servers, f"after {name}", rounds) if drifts else before
             tokens = {one.system: _counted(servers[0], one.system) for one in given}
             speeds, random = before.between(after), Random(seed)
             again = [
@@ -171,14 +179,12 @@ async def _compare(
                 )
                 for number in range(REPLAYS)
             ]  # fmt: skip
-            really, simulated, drifts = found[policy]
+            really, simulated, by = found[policy]
             really.append(summary(answers))
             simulated.append(averaged([summary(one) for one in again]))
-            drifts.append(before.drift(after))
+            by.append(before.drift(after))
             before = after
-    return before, [
-        Compared(policy, really, simulated, max(drifts)) for policy, (really, simulated, drifts) in found.items()
-    ]
+    return before, [Compared(policy, really, simulated, max(by)) for policy, (really, simulated, by) in found.items()]
 
 
 async def _measured(servers: Sequence[real.Server], salt: str, rounds: int) -> Measured:

@@ -71,7 +71,7 @@ def test_down_and_up_keep_keys_and_spend_and_leave_nothing_between(fresh: Farm) 
 
 def test_rounds_of_up_and_down_leave_nothing(fresh: Farm) -> None:
     """UP_DOWN_ROUNDS=10 makes ten, at 14 s each on two slow cores."""
-    for _ in range(int(os.environ.get("UP_DOWN_ROUNDS") or 4)):
+    for _ in range(int(os.environ.get("UP_DOWN_ROUNDS") or 2)):
         fresh.up()
         ports = listening(fresh)
         fresh.down()
