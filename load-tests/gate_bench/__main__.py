@@ -59,6 +59,9 @@ def main(
         Path | None,
         typer.Option("--profile", help="After the rounds, what py-spy sees of the only way: folded stacks."),
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Only the loads of whole answers: more rounds in a time.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the JSON.")] = CHECKOUT / "bench-results",
     on_real: Annotated[
         bool, typer.Option("--real", help="Two real llama-servers in place of the fake; no other option than --rounds.")
@@ -66,7 +69,7 @@ def main(
 ) -> None:
     """Measure what each way from a client to a llama-server costs."""
     out.mkdir(exist_ok=True)
-    _check(only, scale, on_real=on_real, picture=picture, folded=folded)
+    _check(only, scale, on_real=on_real, picture=picture, folded=folded, whole=whole)
     if on_real:
         found = real.measured(rounds, said.print)
         print(real.markdown(found))
@@ -92,21 +95,25 @@ def main(
         for number in range(rounds):
             for title in list(ways) if number % 2 == 0 else list(reversed(ways)):
                 said.print(f"round {number + 1} of {rounds}: {title}")
-                Rounds(scale).measure(ways[title], measured[title])
+                Rounds(scale).measure(ways[title], measured[title], whole_only=whole)
         if folded is not None:
             (looked_at,) = (way for title, way in ways.items() if title != DIRECT)
             said.print(f"looking at its process for {PROFILE_S} s")
             print(_profiled(looked_at, folded), end="\n\n")
-    print(markdown(measured))
     result = {"cores": os.cpu_count(), "rounds": rounds, "scale": scale}
     ways_data = {title: dict(one.rounds) for title, one in measured.items()}
     (out / "gate.json").write_text(json.dumps({**result, "ways": ways_data}, indent=1))
+    print(markdown(measured))
     if picture is not None:
         plot(measured, picture)
 
 
-def _check(only: list[str] | None, scale: float, *, on_real: bool, picture: Path | None, folded: Path | None) -> None:
-    if on_real and (only or picture or folded or scale != 1.0):
+def _check(
+    only: list[str] | None, scale: float, *, on_real: bool, picture: Path | None, folded: Path | None, whole: bool
+) -> None:
+    if picture and whole:
+        raise typer.BadParameter("--plot draws what --whole leaves out: give one of them")
+    if on_real and (only or picture or folded or whole or scale != 1.0):
         raise typer.BadParameter("--real goes with --rounds and --out alone")
     if folded and len(set(only or ()) - {DIRECT}) != 1:
         raise typer.BadParameter("--profile looks at one way: name it with --only")

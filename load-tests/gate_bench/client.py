@@ -9,6 +9,9 @@ from typing import Any
 from gate_bench.fake import SENT_AT
 
 ROUND_TIMEOUT_S = 180
+TRIES = 5
+AGAIN_S = 1.0
+"""After a 503, which says `please retry shortly`: LiteLLM's, when it cannot ask its database in time."""
 LENGTH = b"\r\ncontent-length: "
 MESSAGES = [{"role": "user", "content": "Name a colour."}]
 
@@ -25,6 +28,7 @@ class Seen:
         sent: each token, when it was; in ns of the monotonic clock, which all processes share, as below.
         begun: each stream, when its first token came.
         last: each stream, when its last token was sent.
+        refused: how many requests were answered with 503 and asked again; their times are those of the last try.
     """
 
     wall: float = 0.0
@@ -34,12 +38,17 @@ class Seen:
     sent: list[int] = field(default_factory=list)
     begun: list[int] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
+    refused: int = 0
 
     def delays_by_time(self) -> tuple[list[float], list[float]]:
         """Return the delays of tokens sent before all streams had begun, and of those sent while all were under way."""
         begun, ended = max(self.begun, default=0), min(self.last, default=0)
         both = list(zip(self.sent, self.delays, strict=True))
         return [delay for sent, delay in both if sent < begun], [delay for sent, delay in both if begun <= sent < ended]
+
+
+class _RefusedError(Exception):
+    """An answer that asks to be asked again."""
 
 
 class _Connection(asyncio.Protocol):
@@ -75,7 +84,10 @@ class _Connection(asyncio.Protocol):
                 return
             head = head.lower()
             if b" 200 " not in head[:20]:
-                self._done.set_exception(RuntimeError(f"a request failed: {self._head[:2000]!r}"))
+                said = f"a request failed: {self._head[:2000]!r}"
+                refused = b" 503 " in head[:20]
+                self._done.set_exception(_RefusedError(said) if refused else RuntimeError(said))
+                self.transport.abort()
                 return
             if LENGTH in head:
                 self._left = int(head.partition(LENGTH)[2].partition(b"\r\n")[0])
@@ -106,11 +118,23 @@ async def ask(port: int, key: str, body: dict[str, Any], connections: int, reque
     request = (head + text).encode()
     seen = Seen()
 
+    async def connected() -> _Connection:
+        loop = asyncio.get_running_loop()
+        return (await loop.create_connection(lambda: _Connection(seen), "127.0.0.1", port))[1]
+
     async def work() -> None:
-        connected = await asyncio.get_running_loop().create_connection(lambda: _Connection(seen), "127.0.0.1", port)
-        connection = connected[1]
+        connection = await connected()
         for _ in range(requests):
-            await connection.ask(request)
+            for left in reversed(range(TRIES)):
+                try:
+                    await connection.ask(request)
+                    break
+                except _RefusedError:
+                    if not left:
+                        raise
+                    seen.refused += 1
+                    await asyncio.sleep(AGAIN_S)
+                    connection = await connected()
         connection.transport.close()
 
     began = time.monotonic()

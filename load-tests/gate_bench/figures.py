@@ -2,6 +2,7 @@
 
 import asyncio
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -63,8 +64,8 @@ class Rounds:
         """Send the load of which a request's CPU is taken: return that, in s, and what its clients saw."""
         return _load(way, {}, 8, self._requests)
 
-    def measure(self, way: Way, into: Measured) -> None:
-        """Run every load once.
+    def measure(self, way: Way, into: Measured, *, whole_only: bool = False) -> None:
+        """Run every load once; only those of whole answers, if that is wanted.
 
         CPU of tokens is that of long streams less that of as many streams of one token.
 
@@ -76,6 +77,8 @@ class Rounds:
         cpu, seen = self.ask_whole(way)
         into.add("request_cpu_ms", cpu / (8 * self._requests) * 1e3)
         into.add("requests_per_s", 8 * self._requests / seen.wall)
+        if whole_only:
+            return
         one = {"stream": True, "max_tokens": 1}
         few, _ = _load(way, one, STREAMS_AT_FULL_SPEED, 1)
         full = {"stream": True, "max_tokens": self._tokens}
@@ -105,6 +108,8 @@ def _load(way: Way, body: dict[str, object], connections: int, requests: int) ->
         seen = asyncio.run(ask(way.port, way.key, body, connections, requests))
     except ExceptionGroup as failed:
         raise SystemExit(f"a request failed, {body}: {failed.exceptions[0]}") from failed
+    if seen.refused:
+        print(f"{seen.refused} requests were answered with 503 and asked again, {body}", file=sys.stderr)
     settle(way)
     return way.cpu_s() - before, seen
 

@@ -77,7 +77,8 @@ def _added(measured: Mapping[str, Measured]) -> str:
     direct = measured[DIRECT]
     for title, one in measured.items():
         if title == DIRECT:
-            rows.append(_row("(direct)", *(f"{direct.median(name):.2f}" for name in ADDED.values())))
+            known = (direct.median(name) for name in ADDED.values())
+            rows.append(_row("(direct)", *("" if value is None else f"{value:.2f}" for value in known)))
         else:
             rows.append(_row(title, *(_difference(one, direct, name) for name in ADDED.values())))
     return "\n".join(rows)
