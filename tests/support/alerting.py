@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from support.serving import serving
 
 SHIPPED = Path(__file__).parents[2] / "monitoring"
 FASTER = 60
@@ -61,14 +62,9 @@ class Webhook(ThreadingHTTPServer):
 
 @contextmanager
 def webhook() -> Iterator[Webhook]:
-    with Webhook() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Webhook()
+    with serving(server):
+        yield server
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 import base64
 import email.policy
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
+
+from support.serving import serving
 
 _TIMEOUT_S = 10.0
 
@@ -76,11 +77,6 @@ class _Session(StreamRequestHandler):
 @contextmanager
 def smtp_receiver(certificate: Path) -> Iterator[SmtpReceiver]:
     """Run one on a free port of the loopback, with this certificate and its key."""
-    with SmtpReceiver(certificate) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = SmtpReceiver(certificate)
+    with serving(server):
+        yield server

@@ -1,7 +1,6 @@
 """A server over TLS under test, with a certificate that ends when the test says, and the authority that signed it."""
 
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from support.serving import serving
 
 _TIMEOUT_S = 10.0
 
@@ -99,11 +100,6 @@ class TlsServer(ThreadingHTTPServer):
 
 @contextmanager
 def tls_server(certificate: Path) -> Iterator[TlsServer]:
-    with TlsServer(certificate) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = TlsServer(certificate)
+    with serving(server):
+        yield server
