@@ -16,6 +16,8 @@ BOUNDARY = re.compile(_LINE_END + _LINE_END)
 _LINES = re.compile(_LINE_END)
 _TELLING = re.compile(rb'"usage"\s*:\s*\{|"error"|response\.failed')
 """What an event holds that says something about tokens or a failure. Within an answer's text quotes are escaped."""
+_MAY_TELL = (b'"usage"', b'"error"', b"response.failed")
+"""What is in it then. To look for words takes a third of the time, for an event that has none of them."""
 
 MOST_HELD = 1 << 20
 """Bytes of an unfinished event after which it goes through unread. llama-server's largest, a final event with the
@@ -67,9 +69,15 @@ class EventStream:
     def _read(self, data: bytes) -> bytes:
         self.events += data.count(b"\ndata:") + data.startswith(b"data:")  # a line's end within JSON is escaped
         if not self.ended:
-            self.ended = any(mark in data for mark in self._end)
-        self._keep(data)
-        return self._telling(data) if _TELLING.search(data) else data
+            for mark in self._end:  # as `any` would, for each token, at three times the price
+                if mark in data:
+                    self.ended = True
+        if self._kept is not None:
+            self._keep(self._kept, data)
+        for word in _MAY_TELL:
+            if word in data:
+                return self._telling(data) if _TELLING.search(data) else data
+        return data
 
     def _telling(self, data: bytes) -> bytes:
         passed, start = [], 0
@@ -90,14 +98,12 @@ class EventStream:
         learned = self.tokens.learn(found)
         return learned and self._hide_usage and not found.get("choices")
 
-    def _keep(self, data: bytes) -> None:
-        if self._kept is None:
-            return
+    def _keep(self, kept: list[bytes], data: bytes) -> None:
         self._kept_size += len(data)
         if self._kept_size > MOST_KEPT:
             self._kept = None
         else:
-            self._kept.append(data)
+            kept.append(data)
 
 
 def payload(event: bytes) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Sends an answer to the client as it comes from the server, and says how that ended."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from enum import Enum
@@ -53,8 +54,10 @@ async def relay(
     departure.then(answer.close)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     reason = ""
+    # In a task of its own: each token would wake all coroutines that wait for this one, some thirty middlewares.
+    forwarding = asyncio.create_task(_forward(answer, stream, send, send_middle, release))
     try:
-        await _forward(answer, stream, send, send_middle, release)
+        await forwarding
     except Broken as error:
         reason = f"{type(error).__name__}: {error}"
     departure.then(None)
