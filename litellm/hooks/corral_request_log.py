@@ -16,6 +16,7 @@ from litellm.integrations.custom_logger import CustomLogger
 from corral_headers import KEY_DIGITS
 
 _log = logging.getLogger("corral.requests")
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class RequestLog(CustomLogger):
@@ -85,7 +86,7 @@ def _ms(start: float | None, end: float | None) -> float | None:
 def _write(event: str, fields: Mapping[str, Any]) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     kept = {name: value for name, value in fields.items() if value is not None}
-    _log.info(json.dumps({"time": now, "server": "gate", "event": event, **kept}, ensure_ascii=False))
+    _log.info(_encoded({"time": now, "server": "gate", "event": event, **kept}))
 
 
 def _to_stdout() -> None:

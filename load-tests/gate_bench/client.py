@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from gate_bench.fake import SENT_AT
 
 ROUND_TIMEOUT_S = 180
 TRIES = 5
+LOOK_S = 0.05
 AGAIN_S = 1.0
 """After a 503, which says `please retry shortly`: LiteLLM's, when it cannot ask its database in time."""
 LENGTH = b"\r\ncontent-length: "
@@ -28,6 +30,7 @@ class Seen:
         sent: each token, when it was; in ns of the monotonic clock, which all processes share, as below.
         begun: each stream, when its first token came.
         last: each stream, when its last token was sent.
+        middle: CPU that the gate took, in s, and tokens that came, from when all streams had begun until one ended.
         refused: how many requests were answered with 503 and asked again; their times are those of the last try.
     """
 
@@ -38,6 +41,7 @@ class Seen:
     sent: list[int] = field(default_factory=list)
     begun: list[int] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
+    middle: tuple[float, int] | None = None
     refused: int = 0
 
     def delays_by_time(self) -> tuple[list[float], list[float]]:
@@ -110,8 +114,10 @@ class _Connection(asyncio.Protocol):
             self._done.set_exception(ConnectionError("the connection was closed"))
 
 
-async def ask(port: int, key: str, body: dict[str, Any], connections: int, requests: int) -> Seen:
-    """Send `requests` chats over each of so many connections."""
+async def ask(
+    port: int, key: str, body: dict[str, Any], connections: int, requests: int, cpu_s: Callable[[], float]
+) -> Seen:
+    """Send `requests` chats over each of so many connections, before a gate that has used so much CPU time."""
     text = json.dumps({"model": "chat", "messages": MESSAGES, **body}, separators=(",", ":"))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
@@ -139,7 +145,18 @@ async def ask(port: int, key: str, body: dict[str, Any], connections: int, reque
 
     began = time.monotonic()
     async with asyncio.timeout(ROUND_TIMEOUT_S), asyncio.TaskGroup() as tasks:
-        for _ in range(connections):
-            tasks.create_task(work())
+        watching = tasks.create_task(_watch_middle(seen, connections, cpu_s))
+        await asyncio.gather(*(tasks.create_task(work()) for _ in range(connections)))
+        watching.cancel()
     seen.wall = time.monotonic() - began
     return seen
+
+
+async def _watch_middle(seen: Seen, streams: int, cpu_s: Callable[[], float]) -> None:
+    began: tuple[float, int] | None = None
+    while not seen.last:
+        if began is not None:
+            seen.middle = cpu_s() - began[0], len(seen.sent) - began[1]
+        elif len(seen.begun) == streams:
+            began = cpu_s(), len(seen.sent)
+        await asyncio.sleep(LOOK_S)

@@ -19,9 +19,9 @@ RATE = 50
 PACED_STREAMS = (1, 8, 32, 128)
 COSTED_STREAMS = 32
 """Of which the CPU of a paced token is taken: enough for a gate to have something to do, few enough for all to keep up.
-Their streams are longer, for the CPU of the requests around them, which is taken off, is not the same each time."""
+"""
 LONG_STREAMS = (COSTED_STREAMS, 128)
-"""So many are longer, too, that take a while to begin: else the first would be over before all are under way."""
+"""So many are longer, for they take a while to begin: else the first would be over before all are under way."""
 STREAMS_AT_FULL_SPEED = 8
 
 
@@ -67,7 +67,8 @@ class Rounds:
     def measure(self, way: Way, into: Measured, *, whole_only: bool = False) -> None:
         """Run every load once; only those of whole answers, if that is wanted.
 
-        CPU of tokens is that of long streams less that of as many streams of one token.
+        CPU of tokens at full speed is that of long streams less that of as many streams of one token. Of paced ones it
+        is what the gate takes while all are under way, its timers and polls included.
 
         Raises:
             SystemExit: a request failed.
@@ -88,10 +89,9 @@ class Rounds:
         into.add("tokens_per_s", tokens / seen.wall)
         for streams in PACED_STREAMS:
             length = self._costed_tokens if streams in LONG_STREAMS else self._paced_tokens
-            many, seen = _load(way, {"stream": True, "max_tokens": length, "seed": RATE}, streams, 1)
-            if streams == COSTED_STREAMS:
-                few = statistics.mean(_load(way, one, streams, 1)[0] for _ in range(3))
-                into.add("paced_token_cpu_us", max(0.0, many - few) / (streams * length) * 1e6)
+            _, seen = _load(way, {"stream": True, "max_tokens": length, "seed": RATE}, streams, 1)
+            if streams == COSTED_STREAMS and seen.middle and seen.middle[1]:
+                into.add("paced_token_cpu_us", seen.middle[0] / seen.middle[1] * 1e6)
             into.add(f"first_p50_ms.{streams}", _quantile(seen.first, 0.5) * 1e3)
             into.add(f"first_p99_ms.{streams}", _quantile(seen.first, 0.99) * 1e3)
             for when, delays in zip(("beginning", "under_way"), seen.delays_by_time(), strict=True):
@@ -105,7 +105,7 @@ def _load(way: Way, body: dict[str, object], connections: int, requests: int) ->
     """Return the CPU time of a load with its settling, in s, and what its clients saw."""
     before = way.cpu_s()
     try:
-        seen = asyncio.run(ask(way.port, way.key, body, connections, requests))
+        seen = asyncio.run(ask(way.port, way.key, body, connections, requests, way.cpu_s))
     except ExceptionGroup as failed:
         raise SystemExit(f"a request failed, {body}: {failed.exceptions[0]}") from failed
     if seen.refused:

@@ -26,6 +26,7 @@ from support.waiting import wait_until
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 READY_TIMEOUT_S = 60
 LOAD_TESTS = Path(__file__).resolve().parent.parent
+LIMITS = {"rpm_limit": 10**7, "tpm_limit": 10**9}
 NOT_INSTALLED = ("httptools", "opentelemetry/sdk")
 """What LiteLLM's own installation lacks and ours brings."""
 
@@ -169,9 +170,7 @@ def litellm(
         environment = {**environment, "PYTHONPATH": str(_hiding(folder / "not-installed", without))}
     with running_gate(folder / name, database(), config, environment) as gate:
         wait_until(lambda: _answers(gate), READY_TIMEOUT_S, f"an answer through {name}")
-        yield Way(
-            int(gate.url.rpartition(":")[2]), gate.new_key(rpm_limit=10**7, tpm_limit=10**9), gate.pid, keeps_rows=True
-        )
+        yield Way(int(gate.url.rpartition(":")[2]), gate.new_key(key_alias=name, **LIMITS), gate.pid, keeps_rows=True)
 
 
 def _answers(gate: Any) -> bool:

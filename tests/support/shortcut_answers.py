@@ -30,6 +30,19 @@ from support.shortcut_answers_after import (
     tool_names,
     who_is_told_of_answers,
 )
+from support.shortcut_answers_of_stores import (
+    cached_values,
+    errors_of_answers,
+    features_of_routes,
+    guardrails_of_deployments,
+    guardrails_of_rows,
+    known_callbacks,
+    queries_of_rows,
+    routes_of_requests,
+    shown_deployments,
+    statuses_of_rows,
+    targets_of_calls,
+)
 
 SECRET = "sk-a-key"
 TOKEN = hash_token(SECRET)
@@ -198,7 +211,9 @@ def main() -> None:
     subjects = (
         savings, row_sizes, row_json, provider_names, key_objects, management_routes, costs_of_answers,
         entries_of_requests, tool_names, limits_of_a_model, internal_calls,
-        payloads_of_listeners,
+        payloads_of_listeners, cached_values, queries_of_rows, statuses_of_rows, guardrails_of_rows,
+        guardrails_of_deployments, shown_deployments, errors_of_answers, known_callbacks, features_of_routes,
+        routes_of_requests, targets_of_calls,
     )  # fmt: skip
     known = {
         "plain": is_known(),

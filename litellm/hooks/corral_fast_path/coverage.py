@@ -1,6 +1,6 @@
 """What the fast path takes on. Everything else goes LiteLLM's own way, in the same process, on the same port."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -153,16 +153,18 @@ def is_traced(general_settings: Mapping[str, Any], metadata: Body) -> bool:
     """
     if general_settings.get("store_prompts_in_spend_logs"):
         return True
-    listeners = (*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback)
-    return any(_wants_text(one, metadata) for one in listeners)
+    wanted, asked = _wishes((*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback))
+    return wanted or any(wants_text(metadata) for wants_text in asked)
 
 
-def _wants_text(listener: Any, metadata: Body) -> bool:
-    asked = None if isinstance(listener, str) else getattr(listener, "wants_text", None)
-    return _may_want_text(listener) if asked is None else bool(asked(metadata))
+@lru_cache(maxsize=8)
+def _wishes(listeners: tuple[Any, ...]) -> tuple[bool, tuple[Callable[[Body], bool], ...]]:
+    """Return whether any of these may want the text of every answer, and who says it of each."""
+    asked = {one: getattr(one, "wants_text", None) for one in listeners if not isinstance(one, str)}
+    wanted = any(_may_want_text(one) for one in listeners if asked.get(one) is None)
+    return wanted, tuple(wants_text for wants_text in asked.values() if wants_text is not None)
 
 
-@lru_cache(maxsize=500)
 def _may_want_text(listener: Any) -> bool:
     if isinstance(listener, str):  # a callback's name, as it was configured
         return listener != "prometheus" and not listener.startswith("corral_")

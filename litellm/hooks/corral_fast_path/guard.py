@@ -25,7 +25,7 @@ class Internal:
         name: within the module, with a dot for a method.
         arguments: that it is called with by name, `self` aside; None if it is not called.
         positional: how many it is called with by position, `self` included.
-        needs: a package that LiteLLM can be without; where it is not installed nothing is checked or called.
+        needs: a module that LiteLLM can be without; where it is not installed nothing is checked or called.
     """
 
     module: str
@@ -37,7 +37,7 @@ class Internal:
     def difference(self) -> str | None:
         """Return how it differs from what is used here; None if it does not."""
         where = f"{self.module}.{self.name}"
-        if self.needs and importlib.util.find_spec(self.needs) is None:
+        if self.needs and not is_installed(self.needs):
             return None
         try:
             found: Any = importlib.import_module(self.module)
@@ -52,6 +52,14 @@ class Internal:
         except TypeError as error:
             return f"{where} is called otherwise now: {error}"
         return None
+
+
+def is_installed(module: str) -> bool:
+    """Say whether a module is there to be imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package that it would be in
+        return False
 
 
 def differences() -> Iterator[str]:

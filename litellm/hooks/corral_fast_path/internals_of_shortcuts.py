@@ -3,6 +3,8 @@
 from corral_fast_path.guard import Internal
 
 _PROXY = "litellm.proxy.proxy_server"
+_UTILS = "litellm.proxy.utils"
+_PAYLOAD = "litellm.litellm_core_utils.litellm_logging"
 _WRITER = "litellm.proxy.db.db_spend_update_writer"
 _PRE_CALL = "litellm.proxy.litellm_pre_call_utils"
 _TYPES_OF_PRE_CALL = "litellm.types.proxy.litellm_pre_call_utils"
@@ -68,7 +70,11 @@ OF_SHORTCUTS = (
     ),
     *(
         Internal("litellm", name, None)
-        for name in ("_async_success_callback", "standard_logging_payload_excluded_fields")
+        for name in (
+            "_async_success_callback",
+            "standard_logging_payload_excluded_fields",
+            "_known_custom_logger_compatible_callbacks",
+        )
     ),
     *(Internal("litellm", name, None) for name in ("model_cost", "cost_discount_config", "cost_margin_config")),
     *(
@@ -155,4 +161,20 @@ OF_SHORTCUTS = (
         needs="prometheus_client",
     ),
     Internal("litellm.types.integrations.prometheus", "NoOpMetric", None),
+    Internal("litellm.caching.in_memory_cache", "InMemoryCache.get_cache", positional=2),
+    Internal("litellm.caching.in_memory_cache", "InMemoryCache.evict_element_if_expired", positional=2),
+    Internal("litellm.caching.dual_cache", "DualCache.async_get_cache", positional=4),
+    Internal(_UTILS, "PrismaClient.get_request_status", positional=2),
+    Internal(_UTILS, "check_and_merge_model_level_guardrails", positional=4),
+    Internal("litellm.proxy.guardrails.usage_tracking", "_parse_guardrail_info_from_payload", positional=1),
+    Internal("litellm.proxy._lazy_features", "LAZY_FEATURES", None),
+    Internal("litellm.proxy._lazy_features", "LazyFeatureMiddleware.__call__", positional=4),
+    Internal("litellm.proxy.auth.auth_utils", "get_request_route", positional=1),
+    Internal("litellm.proxy.common_request_processing", "get_request_route", positional=1),
+    Internal("litellm._internal_context", "service_target", positional=1),
+    Internal("litellm._internal_context", "_service_target", None),
+    Internal("litellm.router", "Router.print_deployment", positional=2),
+    Internal(_PAYLOAD, "StandardLoggingPayloadSetup.get_error_information", positional=2),
+    Internal("prisma.builder", "dumps", positional=1, needs="prisma.builder"),
+    Internal("prisma.builder", "indent", positional=2, needs="prisma.builder"),
 )

@@ -63,6 +63,17 @@ def test_this_litellm_is_as_the_fast_path_uses_it(answers: dict[str, Any]) -> No
         "limits_of_a_model",
         "internal_calls",
         "payloads_of_listeners",
+        "cached_values",
+        "queries_of_rows",
+        "statuses_of_rows",
+        "guardrails_of_rows",
+        "guardrails_of_deployments",
+        "shown_deployments",
+        "errors_of_answers",
+        "known_callbacks",
+        "features_of_routes",
+        "routes_of_requests",
+        "targets_of_calls",
     ],
 )
 def test_the_answers_are_litellms(answers: dict[str, Any], subject: str) -> None:

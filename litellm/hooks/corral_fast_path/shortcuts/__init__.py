@@ -6,31 +6,37 @@ that is so, and hands everything else to the function it stands for. `guard.py` 
 off, or before another LiteLLM, none is put in place.
 """
 
-import importlib.util
+from importlib import import_module
 
+from corral_fast_path.guard import is_installed
 from corral_fast_path.shortcuts import (
     audience,
+    caches,
     costs,
     daily_spend,
     deployments,
+    guardrails,
     keys,
     providers,
     request_data,
     routes,
     rows,
+    targets,
     unused,
 )
+
+_ALWAYS = (
+    audience, caches, costs, daily_spend, deployments, guardrails, keys, providers, request_data, routes, rows, targets,
+    unused,
+)  # fmt: skip
+_WITH = {"metrics": "prometheus_client", "listeners": "litellm_enterprise", "queries": "prisma.builder"}
+"""Those that stand in for functions of what LiteLLM can be without."""
 
 
 def install() -> None:
     """Put all in the place of LiteLLM's functions, in this process."""
-    for module in (audience, costs, daily_spend, deployments, keys, providers, request_data, routes, rows, unused):
+    for module in _ALWAYS:
         module.install()
-    if importlib.util.find_spec("prometheus_client") is not None:  # LiteLLM can be without
-        from corral_fast_path.shortcuts import metrics
-
-        metrics.install()
-    if importlib.util.find_spec("litellm_enterprise") is not None:  # as before
-        from corral_fast_path.shortcuts import listeners
-
-        listeners.install()
+    for name, needed in _WITH.items():
+        if is_installed(needed):
+            import_module(f"{__name__}.{name}").install()

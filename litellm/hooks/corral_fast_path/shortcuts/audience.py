@@ -1,8 +1,10 @@
 """Whom LiteLLM tells that an answer is through: most of its hooks, and of ours, do not listen to that.
 
-It goes through all of them twice, and looks each time whether one may be told, and of what.
+It goes through all of them twice, and looks each time whether one may be told, and of what. Before each request it
+looks for all of them among the some hundred names of services that it knows, one after the other.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -40,6 +42,17 @@ def _hears(kind: type[Any]) -> bool:
     return any(getattr(kind, name) is not getattr(CustomLogger, name) for name in _HEARD_BY)
 
 
+class Names(list[str]):
+    """A list that finds what is in it at once. It is not changed."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(names)
+        self._found = frozenset(self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._found
+
+
 def _redacted(self: Any, model_call_details: dict[str, Any]) -> dict[str, Any]:
     nothing = not litellm.standard_logging_payload_excluded_fields
     if nothing and getattr(self, "turn_off_message_logging", False) is False:
@@ -52,3 +65,4 @@ def install() -> None:
     """Put them in the place of LiteLLM's."""
     Logging.get_combined_callback_list = _listeners
     CustomLogger.redact_standard_logging_payload_from_model_call_details = _redacted
+    litellm._known_custom_logger_compatible_callbacks = Names(litellm._known_custom_logger_compatible_callbacks)

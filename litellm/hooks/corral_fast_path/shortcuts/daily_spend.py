@@ -1,7 +1,8 @@
 """The sums of spend by day: LiteLLM prices one request again for its user, its team and its organisation.
 
 What caching and routing have saved is worked out with the price of the deployment, for each of them, from the JSON of
-the row. It is the same for all, and nothing where a prompt came from no cache.
+the row. It is the same for all, and nothing where a prompt came from no cache. The row's JSON is read once more to see
+whether the request failed.
 """
 
 from collections.abc import Mapping
@@ -16,11 +17,14 @@ from litellm.proxy.spend_tracking.savings import (
     extract_cache_creation_tokens,
     extract_cache_read_tokens,
 )
+from litellm.proxy.utils import PrismaClient
 
 _NOTHING = SavingsSpend(compression=0.0, prompt_caching=0.0, autorouter=0.0, gateway_injected_caching=0.0)
 _ALIKE = frozenset({"user", "team", "org"})
 """Owners for whom LiteLLM's sum of a request is the same."""
+_FAILURE = '"failure"'
 
+_status_of_litellm = PrismaClient.get_request_status
 _of_litellm = DBSpendUpdateWriter._common_add_spend_log_transaction_to_daily_transaction
 
 
@@ -57,7 +61,15 @@ def _savings(**asked: Any) -> SavingsSpend:
     return found
 
 
+def _status(self: Any, payload: Mapping[str, Any]) -> Any:
+    metadata = payload.get("metadata")
+    if isinstance(metadata, str) and _FAILURE not in metadata:
+        return "success"
+    return _status_of_litellm(self, payload)
+
+
 def install() -> None:
     """Put them in the place of LiteLLM's."""
+    PrismaClient.get_request_status = _status
     DBSpendUpdateWriter._common_add_spend_log_transaction_to_daily_transaction = _sum
     db_spend_update_writer.compute_savings_spend = _savings

@@ -1,4 +1,7 @@
-"""Counting a deployment's use against its limits: LiteLLM makes objects of a deployment to see that it has none."""
+"""Counting a deployment's use against its limits: LiteLLM makes objects of a deployment to see that it has none.
+
+And it copies one, to hide its key, for a message that is seldom written.
+"""
 
 from collections.abc import Mapping
 from time import monotonic
@@ -16,13 +19,14 @@ FRESH_S = 10.0
 while LiteLLM runs."""
 
 _increment_of_litellm = Router._increment_deployment_usage
+_shown_of_litellm = Router.print_deployment
 _success_of_litellm = Router.deployment_callback_on_success
 _unlimited: dict[tuple[int, str], tuple[float, Mapping[str, Any]]] = {}
 """By router and id: until when it is known, and of which deployment. Its size is that of the configuration."""
 
 
 async def _increment(self: Any, *, deployment_id: str, **used: Any) -> Any:
-    deployment = _deployment(self, deployment_id)
+    deployment = deployment_of(self, deployment_id)
     if deployment is not None and _is_unlimited(self, deployment_id, deployment):
         return None
     return await _increment_of_litellm(self, deployment_id=deployment_id, **used)
@@ -31,7 +35,7 @@ async def _increment(self: Any, *, deployment_id: str, **used: Any) -> Any:
 async def _success(self: Any, kwargs: Any, completion_response: Any, start_time: Any, end_time: Any) -> Any:
     parameters = kwargs.get("litellm_params") or {}
     name = (parameters.get("model_info") or {}).get("id")
-    deployment = _deployment(self, name) if isinstance(name, str) else None
+    deployment = deployment_of(self, name) if isinstance(name, str) else None
     if (
         deployment is None
         or kwargs.get("standard_logging_object") is None
@@ -43,7 +47,19 @@ async def _success(self: Any, kwargs: Any, completion_response: Any, start_time:
     return None
 
 
-def _deployment(router: Any, name: str) -> Mapping[str, Any] | None:
+class _Shown:
+    """A deployment as a message shows it, once that is written."""
+
+    def __init__(self, router: Any, deployment: Any) -> None:
+        self._router = router
+        self._deployment = deployment
+
+    def __str__(self) -> str:
+        return str(_shown_of_litellm(self._router, self._deployment))
+
+
+def deployment_of(router: Any, name: str) -> Mapping[str, Any] | None:
+    """Return a deployment of LiteLLM's router by its id, as it is configured; None if it is not known."""
     index = router.model_id_to_deployment_index_map.get(name)
     deployments = router.model_list
     found = deployments[index] if index is not None and index < len(deployments) else None
@@ -62,7 +78,7 @@ def _is_unlimited(router: Any, name: str, deployment: Mapping[str, Any]) -> bool
 
 def _limited(router: Any, name: str) -> bool:
     """As `Router._increment_deployment_usage` finds it."""
-    made = router.get_deployment(model_id=name)
+    made = router.getdeployment_of(model_id=name)
     places = (made, made.litellm_params, router.get_router_model_info(deployment=made, received_model_name=""))
     return any(one.get(limit) is not None for one in places for limit in ("tpm", "rpm", "itpm", "otpm"))
 
@@ -70,4 +86,5 @@ def _limited(router: Any, name: str) -> bool:
 def install() -> None:
     """Put them in the place of LiteLLM's."""
     Router._increment_deployment_usage = _increment
+    Router.print_deployment = lambda router, deployment: _Shown(router, deployment)
     Router.deployment_callback_on_success = _success

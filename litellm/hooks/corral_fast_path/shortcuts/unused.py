@@ -1,9 +1,10 @@
-"""What a request has not used: LiteLLM's auto-router, calls of its own, tools, and limits of a key for one model.
+"""What a request has not used: LiteLLM's auto-router, calls of its own, tools, limits of a key for one model; no error.
 
 LiteLLM makes objects of what it logs, of the row's JSON and of the key to find that nothing of it is there.
 """
 
 import re
+from functools import cache
 from typing import Any
 
 from litellm.constants import INTERNAL_CALL_ORIGIN_METADATA_KEY
@@ -27,6 +28,7 @@ _savings_of_litellm = litellm_logging._autorouter_savings_for_payload
 _turn_of_litellm = DBSpendUpdateWriter._enqueue_autorouter_turn_transaction
 _is_internal_of_litellm = model_usage_rollup._is_internal_call
 _tool_names_of_litellm = spend_log_tool_index.response_tool_call_names
+_error_of_litellm = litellm_logging.StandardLoggingPayloadSetup.get_error_information
 _owns_of_litellm = _PROXY_MaxParallelRequestsHandler_v3._key_owns_model_tpm_limit_from_request_metadata
 
 
@@ -62,10 +64,22 @@ def _owns(self: Any, request_metadata: Any, model: Any) -> bool:
     return model is not None and bool(self._key_owns_model_limit(_NO_LIMITS, model, "model_tpm_limit"))
 
 
+def _error(original_exception: Exception | None, traceback_str: str | None = None) -> dict[str, Any]:
+    if original_exception is None and not traceback_str:
+        return {**_no_error()}
+    return {**_error_of_litellm(original_exception, traceback_str)}
+
+
+@cache
+def _no_error() -> dict[str, Any]:
+    return {**_error_of_litellm(None)}
+
+
 def install() -> None:
     """Put them in the place of LiteLLM's."""
     litellm_logging._autorouter_savings_for_payload = _savings
     DBSpendUpdateWriter._enqueue_autorouter_turn_transaction = _turn
     model_usage_rollup._is_internal_call = _is_internal
     spend_log_tool_index.response_tool_call_names = _tool_names
+    litellm_logging.StandardLoggingPayloadSetup.get_error_information = staticmethod(_error)
     _PROXY_MaxParallelRequestsHandler_v3._key_owns_model_tpm_limit_from_request_metadata = _owns
