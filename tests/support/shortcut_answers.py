@@ -32,6 +32,8 @@ from support.shortcut_answers_after import (
 )
 from support.shortcut_answers_of_stores import (
     cached_values,
+    copies_of_rows,
+    counted_uses,
     errors_of_answers,
     features_of_routes,
     guardrails_of_deployments,
@@ -39,6 +41,7 @@ from support.shortcut_answers_of_stores import (
     known_callbacks,
     queries_of_rows,
     routes_of_requests,
+    shadow_evaluations,
     shown_deployments,
     statuses_of_rows,
     targets_of_calls,
@@ -213,7 +216,8 @@ def main() -> None:
         entries_of_requests, tool_names, limits_of_a_model, internal_calls,
         payloads_of_listeners, cached_values, queries_of_rows, statuses_of_rows, guardrails_of_rows,
         guardrails_of_deployments, shown_deployments, errors_of_answers, known_callbacks, features_of_routes,
-        routes_of_requests, targets_of_calls,
+        routes_of_requests, targets_of_calls, counted_uses, copies_of_rows,
+        shadow_evaluations,
     )  # fmt: skip
     known = {
         "plain": is_known(),

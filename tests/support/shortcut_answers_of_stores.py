@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 from litellm._internal_context import current_service_target
 from litellm.caching.dual_cache import DualCache
 from litellm.caching.in_memory_cache import InMemoryCache
+from litellm.integrations.shadow_eval_logger import ShadowEvalLogger
 from litellm.proxy._lazy_features import LAZY_FEATURES
 from litellm.proxy.utils import PrismaClient
 from litellm.router import Router
@@ -30,6 +32,7 @@ from corral_fast_path.shortcuts import (
     guardrails,
     queries,
     routes,
+    rows,
     targets,
     unused,
 )
@@ -84,7 +87,10 @@ def queries_of_rows() -> Pairs:
             for method, one in zip(methods, arguments, strict=True)
         ]
         raw = QueryBuilder(method="query_raw", arguments={"query": 'SELECT "a"\n', "parameters": ["x", 1]})
-        return [[line.lstrip(" ") for line in text.split("\n")] for text in (*texts, raw.build_query())]
+        whole = QueryBuilder(method="query_raw", arguments={"query": "SELECT 'wörd\\'"}).build()
+        plain = [[line.lstrip(" ") for line in text.split("\n")] for text in (*texts, raw.build_query())]
+        asked = json.loads(whole)
+        return [*plain, {**asked, "query": asked["query"].split()}]
 
     theirs = built()
     indent = builder.indent
@@ -97,14 +103,54 @@ def queries_of_rows() -> Pairs:
         builder.indent, builder.dumps = indent, queries._dumps_of_prisma
 
 
+def copies_of_rows() -> Pairs:
+    flat = {"id": "a", "spend": 0.5, "startTime": datetime(2026, 1, 1, tzinfo=UTC), "user": None, "tokens": 1}
+    found: list[Any] = [flat, {**flat, "messages": {"a": [1]}}, {**flat, "tags": ["a"]}, {}, {"a": {"b": object}}]
+    pairs: Pairs = [
+        (rows._for_database_of_litellm(_nobody(), one), rows._for_database(_nobody(), one)) for one in found
+    ]
+    copied = [rows._deepcopy(one) for one in [*found, [flat]]]
+    assert all(copy is not one for copy, one in zip(copied, [*found, [flat]], strict=True))
+    assert copied[2]["tags"] is not found[2]["tags"]
+    return [*pairs, *zip([*found, [flat]], copied, strict=True)]
+
+
+def shadow_evaluations() -> Pairs:
+    """What eight answers at once find, four times; the database is asked once by all that do at a time."""
+    asked = 0
+
+    class Jobs:
+        async def find_many(self, **_where: Any) -> list[object]:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(0)
+            if asked == 1:
+                raise OSError("no database")
+            return []
+
+    prisma = SimpleNamespace(db=SimpleNamespace(litellm_shadowevaljob=Jobs()))
+
+    def logger() -> ShadowEvalLogger:
+        return ShadowEvalLogger(prisma_provider=lambda: prisma, jobs_cache=InMemoryCache())
+
+    async def found(look: Callable[..., Any], logger: ShadowEvalLogger) -> list[object]:
+        return [await asyncio.gather(*(look(logger) for _ in range(8))) for _ in range(4)]
+
+    theirs = asyncio.run(found(unused._evaluations_of_litellm, logger()))
+    asked = 0
+    ours = asyncio.run(found(unused._evaluations, logger()))
+    assert asked == 2, asked  # once in vain
+    return list(zip(theirs, ours, strict=True))
+
+
 def statuses_of_rows() -> Pairs:
-    rows: list[Mapping[str, Any]] = [
+    asked: list[Mapping[str, Any]] = [
         {"metadata": json.dumps({"status": status, "user": said})}
         for status in ("success", "failure", None)
         for said in ("", "failure")
     ]
-    rows += [{}, {"metadata": "no JSON"}, {"metadata": '"failure"'}, {"metadata": {"status": "failure"}}]
-    return [(daily_spend._status_of_litellm(_nobody(), row), daily_spend._status(_nobody(), row)) for row in rows]
+    asked += [{}, {"metadata": "no JSON"}, {"metadata": '"failure"'}, {"metadata": {"status": "failure"}}]
+    return [(daily_spend._status_of_litellm(_nobody(), row), daily_spend._status(_nobody(), row)) for row in asked]
 
 
 def _nobody() -> PrismaClient:
@@ -130,7 +176,12 @@ def _router() -> Router:
         parameters = {"model": "hosted_vllm/chat", "api_base": "http://127.0.0.1:1/v1", "api_key": "key-of-a-server"}
         return {"model_name": "chat", "litellm_params": {**parameters, **more}, "model_info": {"id": name}}
 
-    return Router(model_list=[server("plain"), server("guarded", guardrails=["a"]), server("none", guardrails=[])])
+    return Router(
+        model_list=[
+            server("plain"), server("guarded", guardrails=["a"]), server("none", guardrails=[]),
+            *(server(limit, **{limit: 5}) for limit in ("rpm", "tpm")),
+        ]
+    )  # fmt: skip
 
 
 def guardrails_of_deployments() -> Pairs:
@@ -147,6 +198,31 @@ def guardrails_of_deployments() -> Pairs:
 def _merged(merge: Callable[..., Any], data: dict[str, Any], *more: Any) -> object:
     copy = json.loads(json.dumps(data))
     return merge(copy, *more), copy
+
+
+def counted_uses() -> Pairs:
+    """What is in a router's cache after a use of each deployment; nothing is of one without limits."""
+
+    async def counted(increment: Callable[..., Any], name: str, router: Router) -> object:
+        model = router.get_deployment(name)
+        assert model is not None
+        await increment(
+            router, deployment_id=name, deployment_name="hosted_vllm/chat", model_group="chat", total_tokens=7,
+            rpm_increment=1, parent_otel_span=None,
+        )  # fmt: skip
+        return sorted(router.cache.in_memory_cache.cache_dict.values(), key=str)
+
+    pairs: Pairs = []
+    for name in ("plain", "none", "rpm", "tpm", "plain"):
+        theirs, ours = _router(), _router()
+        pairs.append(
+            (
+                asyncio.run(counted(deployments._increment_of_litellm, name, theirs)),
+                asyncio.run(counted(deployments._increment, name, ours)),
+            )
+        )
+    assert pairs[0] != pairs[2]
+    return pairs
 
 
 def shown_deployments() -> Pairs:

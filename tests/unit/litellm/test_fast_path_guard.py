@@ -74,6 +74,9 @@ def test_this_litellm_is_as_the_fast_path_uses_it(answers: dict[str, Any]) -> No
         "features_of_routes",
         "routes_of_requests",
         "targets_of_calls",
+        "counted_uses",
+        "copies_of_rows",
+        "shadow_evaluations",
     ],
 )
 def test_the_answers_are_litellms(answers: dict[str, Any], subject: str) -> None:

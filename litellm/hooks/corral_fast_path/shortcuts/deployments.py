@@ -78,7 +78,7 @@ def _is_unlimited(router: Any, name: str, deployment: Mapping[str, Any]) -> bool
 
 def _limited(router: Any, name: str) -> bool:
     """As `Router._increment_deployment_usage` finds it."""
-    made = router.getdeployment_of(model_id=name)
+    made = router.get_deployment(model_id=name)
     places = (made, made.litellm_params, router.get_router_model_info(deployment=made, received_model_name=""))
     return any(one.get(limit) is not None for one in places for limit in ("tpm", "rpm", "itpm", "otpm"))
 

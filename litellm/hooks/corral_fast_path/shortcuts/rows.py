@@ -1,24 +1,31 @@
-"""JSON of the rows of spend.
+"""Rows of spend: their JSON, and copies of them.
 
 LiteLLM goes through all that a row says, piece by piece, before it makes JSON of it; and makes JSON of the whole row
-when it is queued, when it is taken out and when it is written, to know how large it is.
+when it is queued, when it is taken out and when it is written, to know how large it is. It copies a row twice, as deep
+as it goes; nothing in it can be changed.
 """
 
+import copy
 from collections.abc import Mapping
+from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
-from litellm.proxy.db import spend_log_batching
+from litellm.proxy.db import db_spend_update_writer, spend_log_batching
 from litellm.proxy.spend_tracking import spend_tracking_utils
+from litellm.proxy.utils import PrismaClient
 
 _AS_JSON_ONLY = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 """What JSON has no word for is for LiteLLM to translate."""
 _OF_CLIENTS = ("requester_metadata", "spend_logs_metadata", "proxy_server_request", "error_information")
 """What others write into a row may be nested as deep as they like; LiteLLM cuts it off."""
+_UNCHANGEABLE = frozenset({str, int, float, bool, type(None), datetime})
 _NUL = b"\\u0000"
 
 _bytes_of_litellm = spend_log_batching._row_payload_bytes
 _dumps_of_litellm = spend_tracking_utils.safe_dumps
+_for_database_of_litellm = PrismaClient.jsonify_object
 
 
 def _bytes(row: Mapping[str, Any]) -> int:
@@ -40,7 +47,21 @@ def _dumps(data: Any, *limits: Any, **more: Any) -> str:
     return str(_dumps_of_litellm(data)) if _NUL in found else found.decode()
 
 
+def _for_database(self: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {**data} if _is_flat(data) else dict(_for_database_of_litellm(self, data))
+
+
+def _deepcopy(found: Any) -> Any:
+    return {**found} if _is_flat(found) else copy.deepcopy(found)
+
+
+def _is_flat(found: Any) -> bool:
+    return type(found) is dict and all(type(value) in _UNCHANGEABLE for value in found.values())
+
+
 def install() -> None:
     """Put them in the place of LiteLLM's."""
+    PrismaClient.jsonify_object = _for_database
+    db_spend_update_writer.copy = SimpleNamespace(deepcopy=_deepcopy)  # all that it takes of the module
     spend_log_batching._row_payload_bytes = _bytes
     spend_tracking_utils.safe_dumps = _dumps
