@@ -27,6 +27,8 @@ FOREIGN_S = 30.0
 DEADLINE_S = 0.5
 JITTER = 0.2
 TICK_S = 0.05
+PLACES_S = 0.5
+"""How old the list of servers may be: it is made of LiteLLM's whole configuration, which seldom changes."""
 OWN_LAG_S = 0.1
 """A deadline during which this process itself was late by so much says nothing of the server."""
 MOST_BYTES = 64 * 1024
@@ -59,7 +61,7 @@ class Poller:
 
         Args:
             router: is told what came.
-            places: gives the servers to ask, each time anew.
+            places: gives the servers to ask; called again and again, as they may change.
             ready: called with the name of a server that just said it is ready and may have work.
             random: spreads the polls.
         """
@@ -67,6 +69,8 @@ class Poller:
         self._places = places
         self._ready = ready
         self._random = random
+        self._known: dict[str, Place] = {}
+        self._known_until = 0.0
         self._due: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._complained: dict[str, str] = {}
@@ -90,10 +94,12 @@ class Poller:
 
     def _start_due(self, session: aiohttp.ClientSession) -> None:
         now = monotonic()
-        places = {place.name: place for place in self._places()}
-        for name in self._due.keys() - places.keys():
-            del self._due[name]
-        for name, place in places.items():
+        if now >= self._known_until:
+            self._known_until = now + PLACES_S
+            self._known = {place.name: place for place in self._places()}
+            for name in self._due.keys() - self._known.keys():
+                del self._due[name]
+        for name, place in self._known.items():
             if name not in self._asking and now >= self._due_at(name):
                 task = asyncio.create_task(self._ask(session, place), name=f"status of {name}")
                 self._asking[name] = task
