@@ -248,6 +248,8 @@ class Summary:
     moved: int
     """Turns after the first that another server answered than the turn before."""
     failed: int = 0
+    ttfts_s: tuple[float, ...] = ()
+    """Of all answers, in the order of their sending."""
 
 
 def summary(answers: Sequence[Answered], failed: int = 0) -> Summary:
@@ -259,7 +261,9 @@ def summary(answers: Sequence[Answered], failed: int = 0) -> Summary:
     homes = {(one.talk, one.turn): one.server for one in answers}
     moved = sum(1 for (talk, turn), home in homes.items() if turn and home != homes[talk, turn - 1])
     mean = sum(waits) / len(waits)
-    return Summary(len(answers), cuts[9], cuts[18], mean, cached / prompts, prompts - cached, moved, failed)
+    return Summary(
+        len(answers), cuts[9], cuts[18], mean, cached / prompts, prompts - cached, moved, failed, tuple(waits)
+    )  # fmt: skip
 
 
 def new_session() -> aiohttp.ClientSession:

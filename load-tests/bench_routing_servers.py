@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 import aiohttp
 from bench_routing_chats import Client, RefusedError, Summary, new_session, run, summary, talks
@@ -108,7 +108,10 @@ def all_measured(routers: Mapping[str, Routed], kind: str, given: argparse.Names
 
 
 def rows(found: Sequence[Rounds]) -> Iterator[str]:
-    """Return the table's lines: medians over the rounds, the mean's spread, and of least-busy's in the same round."""
+    """Return the table's lines: percentiles of all rounds' answers, the mean's spread, the rest medians of the rounds.
+
+    What is *of least-busy's* is so in the same round.
+    """
     yield (
         "| servers | workload | router | TTFT median | p95 | mean, least to most | of least-busy's | cached"
         " | prefill work | moved | failed |"
@@ -120,11 +123,11 @@ def rows(found: Sequence[Rounds]) -> Iterator[str]:
         pairs = list(zip(one.rounds, theirs, strict=True))
         means = [its.ttft_mean_s for its in one.rounds]
         times = [its.ttft_mean_s / other.ttft_mean_s for its, other in pairs]
+        cuts = quantiles([wait for its in one.rounds for wait in its.ttfts_s], n=20, method="inclusive")
         works = [its.prefilled_tokens / max(1, other.prefilled_tokens) for its, other in pairs]
         yield (
             f"| {one.servers} {one.kind} | {one.workload} | {one.router}"
-            f" | {median(its.ttft_median_s for its in one.rounds):.2f} s"
-            f" | {median(its.ttft_p95_s for its in one.rounds):.2f} s | {min(means):.2f} to {max(means):.2f} s"
+            f" | {cuts[9]:.2f} s | {cuts[18]:.2f} s | {min(means):.2f} to {max(means):.2f} s"
             f" | {median(times):.2f} | {median(its.cached_share for its in one.rounds):.0%} | {median(works):.2f}"
             f" | {sum(its.moved for its in one.rounds)} | {sum(its.failed for its in one.rounds)} |"
         )

@@ -50,7 +50,7 @@ def _compare(
 ) -> list[tuple[str, str, Outcome]]:
     """Run and print row by row; return workload, policy and outcome of each."""
     print(tables.head(tables.HEAD), flush=True)
-    card = Card(tokens_kept=given.kept)
+    card = Card(tokens_kept=given.kept, batch=given.batch)
     found = []
     for workload in workloads:
         got = {
@@ -80,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=1, help="runs with this seed and those after it, taken together")
     parser.add_argument("--kept", type=int, default=100_000, help="tokens a server keeps besides its slots")
+    parser.add_argument("--batch", type=int, default=Card.batch, help="tokens a server computes in one go: its N_BATCH")
     parser.add_argument(
         "--details", action="store_true", help="more percentiles, and what came of each speed's servers"
     )
@@ -97,8 +98,8 @@ def _arguments() -> argparse.Namespace:
         or given.each_s <= 0
     ):
         parser.error("--conversations, --turns, --runs and --each-s are above 0, and one turn alone compares nothing")
-    if min(given.rounds, given.workers, *given.servers) < 1 or given.seconds <= 0:
-        parser.error("--servers, --workers, --rounds and --seconds are above 0")
+    if min(given.rounds, given.workers, given.batch, *given.servers) < 1 or given.seconds <= 0:
+        parser.error("--servers, --workers, --rounds, --batch and --seconds are above 0")
     if given.prompt_each_s is not None:
         if given.prompt_each_s <= 0:
             parser.error("--prompt-each-s is above 0")
