@@ -38,6 +38,7 @@ from support.shortcut_answers_of_stores import (
     features_of_routes,
     guardrails_of_deployments,
     guardrails_of_rows,
+    json_of_rows,
     known_callbacks,
     queries_of_rows,
     routes_of_requests,
@@ -216,7 +217,7 @@ def main() -> None:
         entries_of_requests, tool_names, limits_of_a_model, internal_calls,
         payloads_of_listeners, cached_values, queries_of_rows, statuses_of_rows, guardrails_of_rows,
         guardrails_of_deployments, shown_deployments, errors_of_answers, known_callbacks, features_of_routes,
-        routes_of_requests, targets_of_calls, counted_uses, copies_of_rows,
+        routes_of_requests, targets_of_calls, counted_uses, copies_of_rows, json_of_rows,
         shadow_evaluations,
     )  # fmt: skip
     known = {

@@ -143,6 +143,18 @@ def shadow_evaluations() -> Pairs:
     return list(zip(theirs, ours, strict=True))
 
 
+def json_of_rows() -> Pairs:
+    texts = ['{"a": [1, 2.5, null, true, "wörd"]}', '{"a": NaN}', "no JSON", "", '{"a": 1, "a": 2}', "[]"]
+    return [(_read(json.loads, text), _read(daily_spend._loads, text)) for text in texts]
+
+
+def _read(loads: Callable[[str], Any], text: str) -> object:
+    try:
+        return loads(text)
+    except json.JSONDecodeError as error:
+        return str(error)
+
+
 def statuses_of_rows() -> Pairs:
     asked: list[Mapping[str, Any]] = [
         {"metadata": json.dumps({"status": status, "user": said})}

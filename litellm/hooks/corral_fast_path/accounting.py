@@ -90,14 +90,14 @@ class Account:
             user_api_key_dict=self._user, original_exception=failure, request_data=self._request
         )
 
-    def _usage(self, tokens: Tokens, events: int) -> Any:
+    def _usage(self, tokens: Tokens, events: int) -> dict[str, Any]:
         prompt, answer = tokens.prompt, tokens.answer
         if prompt is None:
             prompt = self._estimated_prompt()
         if answer is None:
             answer = max(0, events - 1)  # llama-server sends an event for each token, and one before the first
         details = {"prompt_tokens_details": {"cached_tokens": tokens.cached}} if tokens.cached is not None else {}
-        return litellm.Usage(prompt_tokens=prompt, completion_tokens=answer, total_tokens=prompt + answer, **details)
+        return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer, **details}
 
     def _estimated_prompt(self) -> int:
         prompt = self._request.get(self._attempts.kind.prompt)

@@ -137,11 +137,13 @@ def why_not_model(model: Any, router: Any) -> str | None:
 
 def steering(body: Body) -> bool:
     """Say whether a body asks LiteLLM itself for something, beside being logged."""
-    return any(
-        (key in _STEERS_LITELLM or is_litellm_owned_kwarg(key) or key.startswith(("_", "mock_")))
-        and key not in FOR_LITELLM
-        for key in body
-    )
+    return any(map(_steers, body))
+
+
+@lru_cache(maxsize=1000)
+def _steers(key: str) -> bool:
+    steers = key in _STEERS_LITELLM or is_litellm_owned_kwarg(key) or key.startswith(("_", "mock_"))
+    return steers and key not in FOR_LITELLM
 
 
 def is_traced(general_settings: Mapping[str, Any], metadata: Body) -> bool:

@@ -169,6 +169,7 @@ OF_SHORTCUTS = (
     Internal(_UTILS, "PrismaClient.get_request_status", positional=2),
     Internal(_UTILS, "PrismaClient.jsonify_object", positional=2),
     Internal(_WRITER, "copy.deepcopy", positional=1),
+    *(Internal(_WRITER, f"json.{name}", positional=1) for name in ("loads", "dumps")),
     Internal(_UTILS, "check_and_merge_model_level_guardrails", positional=4),
     Internal("litellm.proxy.guardrails.usage_tracking", "_parse_guardrail_info_from_payload", positional=1),
     Internal("litellm.proxy._lazy_features", "LAZY_FEATURES", None),

@@ -12,25 +12,25 @@ from corral_fast_path.kinds import Kind
 Document = Mapping[str, Any]
 
 
-def logged_answer(kind: Kind, name: str, model: str, usage: Any, documents: Sequence[Document]) -> Any:
+def logged_answer(kind: Kind, name: str, model: str, usage: dict[str, Any], documents: Sequence[Document]) -> Any:
     """Return LiteLLM's object of an answer.
 
     Args:
         kind: of the request.
         name: id of the answer.
         model: that gave it.
-        usage: its tokens.
+        usage: its tokens, by the names that LiteLLM's `Usage` has for them; of which a chat makes its own in any case.
         documents: the JSON of the answer, or of the events of its stream; none where its text is not wanted.
     """
     if kind.call_type == "aembedding":
-        return litellm.EmbeddingResponse(model=model, usage=usage, data=[])
+        return litellm.EmbeddingResponse(model=model, usage=litellm.Usage(**usage), data=[])
     if kind.call_type == "atranscription":
         answer = litellm.TranscriptionResponse(text="".join(str(one.get("text") or "") for one in documents))
-        answer.usage = usage
+        answer.usage = litellm.Usage(**usage)
         return answer
     if kind.call_type == "atext_completion":
         choice = {"text": _text(documents), "index": 0, "finish_reason": _finish(documents), "logprobs": None}
-        return litellm.TextCompletionResponse(id=name, model=model, usage=usage, choices=[choice])
+        return litellm.TextCompletionResponse(id=name, model=model, usage=litellm.Usage(**usage), choices=[choice])
     try:
         choices = _choices(documents)
         answer = litellm.ModelResponse(id=name, model=model, usage=usage, choices=choices) if choices else None

@@ -49,9 +49,9 @@ def install(app: Any) -> None:
     shortcuts.install()
 
     bypass.install(app)
-    for kind in KINDS:
+    for kind in reversed(KINDS):  # what is asked for most is looked at first
         endpoint = Endpoint(kind, _past_us(app.router))
-        for path in (f"/v1{kind.path}", kind.path):
+        for path in (kind.path, f"/v1{kind.path}"):
             app.router.routes.insert(0, _Door(path, endpoint=endpoint, methods=["POST"]))
 
 

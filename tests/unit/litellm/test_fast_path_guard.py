@@ -76,6 +76,7 @@ def test_this_litellm_is_as_the_fast_path_uses_it(answers: dict[str, Any]) -> No
         "targets_of_calls",
         "counted_uses",
         "copies_of_rows",
+        "json_of_rows",
         "shadow_evaluations",
     ],
 )

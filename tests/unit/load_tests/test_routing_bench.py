@@ -91,8 +91,8 @@ def test_the_table_holds_each_router_against_least_busy_in_the_same_round() -> N
         return Rounds(8, "simulated", "chats", router, tuple(summary(one, failed=1) for one in answers))
 
     _, _, base, ours = rows([rounds(BASE, 1.0, 4.0, 2.0), rounds(OURS, 0.5, 1.0, 1.5)])
-    assert base == f"| 8 simulated | chats | {BASE} | 2.00 s | 2.00 s | 1.00 to 4.00 s | 1.00 | 50% | 1.00 | 0 | 3 |"
-    assert ours == f"| 8 simulated | chats | {OURS} | 1.00 s | 1.00 s | 0.50 to 1.50 s | 0.50 | 50% | 1.00 | 0 | 3 |"
+    assert base == f"| 8 simulated | chats | {BASE} | 2.00 s | 4.00 s | 1.00 to 4.00 s | 1.00 | 50% | 1.00 | 0 | 3 |"
+    assert ours == f"| 8 simulated | chats | {OURS} | 1.00 s | 1.50 s | 0.50 to 1.50 s | 0.50 | 50% | 1.00 | 0 | 3 |"
 
 
 async def test_turns_carry_the_answers_before_them_and_refusals_are_waited_out() -> None:

@@ -2,12 +2,15 @@
 
 What caching and routing have saved is worked out with the price of the deployment, for each of them, from the JSON of
 the row. It is the same for all, and nothing where a prompt came from no cache. The row's JSON is read once more to see
-whether the request failed.
+whether the request failed, and slowly.
 """
 
+import json
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
+import orjson
 from litellm.proxy.db import db_spend_update_writer
 from litellm.proxy.db.daily_spend_bulk_upsert import daily_spend_entity_ids
 from litellm.proxy.db.db_spend_update_writer import DBSpendUpdateWriter
@@ -68,8 +71,16 @@ def _status(self: Any, payload: Mapping[str, Any]) -> Any:
     return _status_of_litellm(self, payload)
 
 
+def _loads(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # `NaN`, which is none for it; or it is none at all
+        return json.loads(text)
+
+
 def install() -> None:
     """Put them in the place of LiteLLM's."""
+    db_spend_update_writer.json = SimpleNamespace(loads=_loads, dumps=json.dumps)  # all that it takes of the module
     PrismaClient.get_request_status = _status
     DBSpendUpdateWriter._common_add_spend_log_transaction_to_daily_transaction = _sum
     db_spend_update_writer.compute_savings_spend = _savings
