@@ -1,6 +1,7 @@
 """Which of LiteLLM's deployments are gpu-servers, where they are asked, and what they are called here."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from corral_routing.poller import Place
@@ -12,7 +13,12 @@ def place_of(deployment: Mapping[str, Any]) -> Place | None:
     name, base = (deployment.get("model_info") or {}).get("id"), parameters.get("api_base")
     if not isinstance(name, str) or not isinstance(base, str) or name.startswith("provider."):
         return None
-    return Place(name, base.rstrip("/").removesuffix("/v1") + "/status", str(parameters.get("api_key") or ""))
+    return _place(name, base, str(parameters.get("api_key") or ""))
+
+
+@lru_cache(maxsize=1000)
+def _place(name: str, base: str, key: str) -> Place:
+    return Place(name, base.rstrip("/").removesuffix("/v1") + "/status", key)
 
 
 def names_of(places: Sequence[Place]) -> list[str]:

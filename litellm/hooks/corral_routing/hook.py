@@ -248,7 +248,7 @@ class CorralRouting(CustomLogger):
             return deployments  # a provider's
         by_name = dict(zip(names_of(places), deployments, strict=True))
         for name, place in zip(by_name, places, strict=True):
-            self._places[name] = Place(name, place.url, place.key)
+            self._places[name] = place if name == place.name else replace(place, name=name)
         self.start()
         able = {name: one for name, one in by_name.items() if not _at_its_rpm(one)} or by_name
         call = str(request.setdefault("litellm_call_id", str(uuid4())))
@@ -270,9 +270,7 @@ class CorralRouting(CustomLogger):
         if router is None:
             return self._places.values()
         places = [place for one in list(router.model_list) if (place := place_of(one)) is not None]
-        self._places = {
-            name: Place(name, place.url, place.key) for name, place in zip(names_of(places), places, strict=True)
-        }
+        self._places = {name: replace(place, name=name) for name, place in zip(names_of(places), places, strict=True)}
         self.router.keep(set(self._places))
         return self._places.values()
 
