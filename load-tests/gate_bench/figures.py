@@ -23,6 +23,8 @@ COSTED_STREAMS = 32
 LONG_STREAMS = (COSTED_STREAMS, 128)
 """So many are longer, for they take a while to begin: else the first would be over before all are under way."""
 STREAMS_AT_FULL_SPEED = 8
+AT_LEAST_S = 0.5
+"""Of streams at full speed."""
 
 
 @dataclass
@@ -82,11 +84,14 @@ class Rounds:
             return
         one = {"stream": True, "max_tokens": 1}
         few, _ = _load(way, one, STREAMS_AT_FULL_SPEED, 1)
-        full = {"stream": True, "max_tokens": self._tokens}
-        many, seen = _load(way, full, STREAMS_AT_FULL_SPEED, 1)
-        tokens = STREAMS_AT_FULL_SPEED * self._tokens
+        tokens, wall = self._tokens, 0.0
+        while wall < AT_LEAST_S:
+            tokens = tokens if not wall else 10 * tokens  # what takes no time costs no more than its requests scatter
+            many, seen = _load(way, {"stream": True, "max_tokens": tokens}, STREAMS_AT_FULL_SPEED, 1)
+            wall = seen.wall
+        tokens *= STREAMS_AT_FULL_SPEED
         into.add("token_cpu_us", max(0.0, many - few) / tokens * 1e6)
-        into.add("tokens_per_s", tokens / seen.wall)
+        into.add("tokens_per_s", tokens / wall)
         for streams in PACED_STREAMS:
             length = self._costed_tokens if streams in LONG_STREAMS else self._paced_tokens
             _, seen = _load(way, {"stream": True, "max_tokens": length, "seed": RATE}, streams, 1)

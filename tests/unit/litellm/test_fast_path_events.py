@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral_fast_path.events import MOST_HELD, EventStream, payload
+from corral_fast_path.events import MOST_AFTER_END, MOST_HELD, EventStream, payload
 from corral_fast_path.tokens import Tokens
 
 DONE = (b"data: [DONE]", b"data:[DONE]")
@@ -44,6 +44,22 @@ def test_however_it_is_cut_and_spelt_it_goes_on_but_for_the_usage(end: str, head
     assert out == words + done
     assert (events.tokens.prompt, events.tokens.answer, events.tokens.cached) == (7, 3, 2)
     assert events.ended
+
+
+@pytest.mark.parametrize("after", [0, MOST_AFTER_END - 14, 5000])
+def test_an_end_is_found_behind_much_and_before_much(after: int) -> None:
+    sent = lines(*WORDS * 500, "[DONE]") + b":" * after
+    out, events = through([sent])
+    assert out == sent
+    assert events.ended
+
+
+def test_the_end_of_a_response_is_found_in_a_large_event() -> None:
+    end = (b'"response.completed"',)
+    sent = lines({"type": "response.completed", "response": {"id": "a", "output": ["word" * 5000]}})
+    assert through([sent], end=end)[1].ended
+    failed = lines({"type": "response.failed", "response": {"error": {"message": "out of tensors"}}})
+    assert through([failed], end=(b'"response.failed"',))[1].error == "out of tensors"
 
 
 def test_a_client_that_asked_for_usage_gets_it() -> None:

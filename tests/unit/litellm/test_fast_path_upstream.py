@@ -28,7 +28,7 @@ def http(body: bytes, status: str = "200 OK", kind: str = "application/json", le
 
 
 @asynccontextmanager
-async def server(answer: bytes | None, *more: bytes) -> AsyncIterator[str]:
+async def server(answer: bytes | None, *more: bytes, hangs_up: bool = True) -> AsyncIterator[str]:
     """A server that answers with these bytes and hangs up; None hangs."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,6 +39,8 @@ async def server(answer: bytes | None, *more: bytes) -> AsyncIterator[str]:
             for part in (answer, *more):
                 writer.write(part)
                 await writer.drain()
+            if not hangs_up:
+                await reader.read()
         writer.close()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -154,6 +156,7 @@ class Client:
         self.body = b""
         self.whole = False
         self.released_before: bytes | None = None
+        self.served_by: list[asyncio.Task[Any] | None] = []
         self._gone = asyncio.Event()
 
     async def receive(self) -> dict[str, Any]:
@@ -161,6 +164,7 @@ class Client:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Any) -> None:
+        self.served_by.append(asyncio.current_task())
         self.body += message.get("body", b"")
         self.whole = message["type"] == "http.response.body" and not message.get("more_body", False)
 
@@ -185,6 +189,7 @@ async def relayed(url: str, client: Client, during: Callable[[], Awaitable[None]
         return await asyncio.wait_for(passing, 5)
     finally:
         departure.stop()
+        answer.close()
 
 
 async def test_a_whole_stream_and_its_place_is_free_before_the_client_hears_of_the_end() -> None:
@@ -193,6 +198,34 @@ async def test_a_whole_stream_and_its_place_is_free_before_the_client_hears_of_t
         assert await relayed(url, client) == (End.WHOLE, "")
     assert (client.body, client.whole) == (EVENTS, True)
     assert b"[DONE]" not in (client.released_before or b"")
+
+
+async def test_a_piece_does_not_wake_all_that_wait_for_its_stream() -> None:
+    client = Client()
+    async with server(http(EVENTS)) as url:
+        await relayed(url, client)
+    head, *pieces, end = client.served_by
+    assert pieces
+    assert head is end
+    assert all(piece is not head for piece in pieces)
+
+
+async def test_a_request_that_is_cancelled_sends_no_more() -> None:
+    client = Client()
+
+    async def begun() -> None:
+        while not client.body:
+            await asyncio.sleep(0)
+        if (request := client.served_by[0]) is not None:
+            request.cancel()
+
+    async with server(http(EVENT, length=5000), hangs_up=False) as url:
+        with pytest.raises(asyncio.CancelledError):
+            await relayed(url, client, begun)
+    sender = client.served_by[-1]
+    assert sender is not client.served_by[0]
+    assert sender is not None
+    assert sender.cancelled()
 
 
 @pytest.mark.parametrize("rest", [b"", b'data: {"half'])
