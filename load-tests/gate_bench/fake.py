@@ -5,6 +5,7 @@ second (0: as fast as it can).
 """
 
 import asyncio
+import itertools
 import json
 import re
 import sys
@@ -15,6 +16,9 @@ import uvloop
 from bench_gpu_server import END, USAGE, FakeLlama, event
 
 SLOTS = 160
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it are spread evenly over the time between two tokens, however many streams there are."""
+STREAMS = itertools.count(1)
 CONTROL: dict[bytes, Any] = {
     b"/v1/models": {"object": "list", "data": [{"id": "chat", "object": "model", "owned_by": "llamacpp"}]},
     b"/health": {"status": "ok"}, b"/props": {"build_info": "bench"}, b"/metrics": {},
@@ -56,11 +60,15 @@ class FakeChat(FakeLlama):
         self.task = asyncio.get_running_loop().create_task(self.stream(tokens, 1 / rate if rate else 0.0))
 
     async def stream(self, tokens: int, pace_s: float) -> None:
-        """Send a stream, an HTTP chunk for each event as llama-server does."""
+        """Send a stream, an HTTP chunk for each event as llama-server does.
+
+        Streams do not keep step with each other, as servers do not. Those that a fast gate begins all at once would
+        bring their tokens all at once, and cost it fewer wake-ups than a slow one.
+        """
         loop = asyncio.get_running_loop()
         write = self.transport.write
         write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-        began = loop.time()
+        began = loop.time() - (next(STREAMS) * GOLDEN % 1) * pace_s
         for number in range(tokens):
             token = b"%b%d%b" % (BEFORE, time.monotonic_ns(), AFTER)
             write(b"%x\r\n%b\r\n" % (len(token), token))
