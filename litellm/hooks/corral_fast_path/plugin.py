@@ -72,7 +72,7 @@ def _let_the_collector_rest() -> None:
 
 
 def _leave_out_what_stays() -> None:
-    """Have the collector look no more at what has been loaded, some million objects that live as long as the process."""
+    """Have the collector look no more at what has been loaded: it lives as long as the process."""
     gc.collect()
     gc.freeze()
 
