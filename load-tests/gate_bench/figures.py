@@ -97,8 +97,11 @@ class Rounds:
             _, seen = _load(way, {"stream": True, "max_tokens": length, "seed": RATE}, streams, 1)
             if streams == COSTED_STREAMS and seen.middle and seen.middle[1]:
                 into.add("paced_token_cpu_us", seen.middle[0] / seen.middle[1] * 1e6)
-            into.add(f"first_p50_ms.{streams}", _quantile(seen.first, 0.5) * 1e3)
-            into.add(f"first_p99_ms.{streams}", _quantile(seen.first, 0.99) * 1e3)
+            first = seen.first
+            if streams == 1:  # of one stream alone a round would have one
+                first = _load(way, {"stream": True, "max_tokens": 2}, 1, self._requests)[1].first
+            into.add(f"first_p50_ms.{streams}", _quantile(first, 0.5) * 1e3)
+            into.add(f"first_p99_ms.{streams}", _quantile(first, 0.99) * 1e3)
             for when, delays in zip(("beginning", "under_way"), seen.delays_by_time(), strict=True):
                 if delays:
                     into.add(f"{when}_p50_ms.{streams}", _quantile(delays, 0.5) * 1e3)

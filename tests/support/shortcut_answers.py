@@ -41,10 +41,12 @@ from support.shortcut_answers_of_stores import (
     json_of_rows,
     known_callbacks,
     queries_of_rows,
+    reasons_of_free_answers,
     routes_of_requests,
     shadow_evaluations,
     shown_deployments,
     statuses_of_rows,
+    stored_prompts,
     targets_of_calls,
 )
 
@@ -218,7 +220,7 @@ def main() -> None:
         payloads_of_listeners, cached_values, queries_of_rows, statuses_of_rows, guardrails_of_rows,
         guardrails_of_deployments, shown_deployments, errors_of_answers, known_callbacks, features_of_routes,
         routes_of_requests, targets_of_calls, counted_uses, copies_of_rows, json_of_rows,
-        shadow_evaluations,
+        shadow_evaluations, stored_prompts, reasons_of_free_answers,
     )  # fmt: skip
     known = {
         "plain": is_known(),

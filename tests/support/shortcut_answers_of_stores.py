@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from litellm._internal_context import current_service_target
 from litellm.caching.dual_cache import DualCache
 from litellm.caching.in_memory_cache import InMemoryCache
 from litellm.integrations.shadow_eval_logger import ShadowEvalLogger
+from litellm.litellm_core_utils.litellm_logging import Logging
+from litellm.proxy import proxy_server
 from litellm.proxy._lazy_features import LAZY_FEATURES
 from litellm.proxy.utils import PrismaClient
 from litellm.router import Router
@@ -27,6 +30,7 @@ import litellm
 from corral_fast_path.shortcuts import (
     audience,
     caches,
+    costs,
     daily_spend,
     deployments,
     guardrails,
@@ -141,6 +145,31 @@ def shadow_evaluations() -> Pairs:
     ours = asyncio.run(found(unused._evaluations, logger()))
     assert asked == 2, asked  # once in vain
     return list(zip(theirs, ours, strict=True))
+
+
+def stored_prompts() -> Pairs:
+    pairs: Pairs = []
+    for setting in ({}, {"store_prompts_in_spend_logs": "True"}, {"store_prompts_in_spend_logs": False}, {}):
+        with patch.object(proxy_server, "general_settings", setting):
+            rows._Prompts.until = 0.0
+            pairs += [(rows._stores_prompts_of_litellm(), rows._stores_prompts()) for _ in range(2)]
+        pairs.append((pairs[-1][0], rows._stores_prompts()))  # a second long
+    return pairs
+
+
+def reasons_of_free_answers() -> Pairs:
+    log = Logging(
+        model="chat", messages=[], stream=False, call_type="acompletion", start_time=datetime.now(UTC),
+        litellm_call_id="a", function_id="",
+    )  # fmt: skip
+    log.model_call_details["litellm_params"] = {"metadata": {"model_group": "chat"}}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "?"}}
+    answer = litellm.ModelResponse(model="gpt-4o", usage={"prompt_tokens": 3, "total_tokens": 3}, choices=[choice])
+    more = {"calculation_failed": False, "litellm_model_name": "gpt-4o", "router_model_id": None}
+    return [
+        (costs._why_free_of_litellm(log, answer, cost, **more), costs._why_free(log, answer, cost, **more))
+        for cost in (0.5, 0.0, None, 1e-9)
+    ]
 
 
 def json_of_rows() -> Pairs:

@@ -179,6 +179,19 @@ OF_SHORTCUTS = (
     Internal("litellm._internal_context", "service_target", positional=1),
     Internal("litellm._internal_context", "_service_target", None),
     Internal("litellm.router", "Router.print_deployment", positional=2),
+    Internal(
+        _PAYLOAD,
+        "Logging._zero_cost_finding",
+        ("calculation_failed", "litellm_model_name", "router_model_id"),
+        3,
+    ),
+    *(
+        Internal(module, "should_store_prompts_and_responses_in_spend_logs")
+        for module in (
+            "litellm.proxy.spend_tracking.spend_tracking_utils",
+            "litellm.proxy.hooks.proxy_track_cost_callback",
+        )
+    ),
     Internal(_PAYLOAD, "StandardLoggingPayloadSetup.get_error_information", positional=2),
     Internal("prisma.builder", "dumps", positional=1, needs="prisma.builder"),
     Internal("prisma.builder", "indent", positional=2, needs="prisma.builder"),

@@ -1,8 +1,9 @@
 """What an answer of a model with prices of its own costs.
 
 LiteLLM finds the prices anew for each answer, in two ways, and looks for what only other providers bill: searches,
-tiers, regions. Here tokens are multiplied with the rates at which LiteLLM has billed the deployment last: once that has
-been seen to give LiteLLM's own sum, and for as long as its entry in LiteLLM's list of prices is the same.
+tiers, regions. For one that costs something it prepares to say why it costs nothing. Here tokens are multiplied with
+the rates at which LiteLLM has billed the deployment last: once that has been seen to give LiteLLM's own sum, and for as
+long as its entry in LiteLLM's list of prices is the same.
 """
 
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ _PLAIN = {"base_model": None, "prompt": "", "service_tier": None, "data_residenc
           "region_name": None, "litellm_model_name": None, "custom_pricing": True}  # fmt: skip
 
 _of_litellm = cost_calculator.completion_cost
+_why_free_of_litellm = Logging._zero_cost_finding
 
 
 class _Name(NamedTuple):
@@ -124,6 +126,11 @@ def _prices(entry: Mapping[str, Any]) -> list[str]:
     return [name for name, value in entry.items() if value and ("cost" in name or "pric" in name or "tier" in name)]
 
 
+def _why_free(self: Any, result: object, response_cost: float | None, **more: Any) -> Any:
+    return None if response_cost else _why_free_of_litellm(self, result, response_cost, **more)
+
+
 def install() -> None:
-    """Put it in the place of LiteLLM's."""
+    """Put them in the place of LiteLLM's."""
+    Logging._zero_cost_finding = _why_free
     cost_calculator.completion_cost = _cost
