@@ -115,9 +115,20 @@ class _Connection(asyncio.Protocol):
 
 
 async def ask(
-    port: int, key: str, body: dict[str, Any], connections: int, requests: int, cpu_s: Callable[[], float]
-) -> Seen:
-    """Send `requests` chats over each of so many connections, before a gate that has used so much CPU time."""
+    port: int, key: str, body: dict[str, Any], connections: int, requests: int, cpu_s: Callable[[], float],
+    rest_s: float = 0.0,
+) -> Seen:  # fmt: skip
+    """Send `requests` chats over each of so many connections, with a rest after each.
+
+    Args:
+        port: of the gate.
+        key: for it.
+        body: of the request, beside model and messages.
+        connections: at a time.
+        requests: one after the other, over each.
+        cpu_s: gives the CPU time that the gate has used, in s.
+        rest_s: in which a gate writes its logs.
+    """
     text = json.dumps({"model": "chat", "messages": MESSAGES, **body}, separators=(",", ":"))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
@@ -134,6 +145,7 @@ async def ask(
             for left in reversed(range(TRIES)):
                 try:
                     await connection.ask(request)
+                    await asyncio.sleep(rest_s)
                     break
                 except _RefusedError:
                     if not left:

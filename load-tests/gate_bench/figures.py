@@ -23,6 +23,8 @@ COSTED_STREAMS = 32
 LONG_STREAMS = (COSTED_STREAMS, 128)
 """So many are longer, for they take a while to begin: else the first would be over before all are under way."""
 STREAMS_AT_FULL_SPEED = 8
+REST_S = 0.05
+"""Between streams of which the first token is timed by itself, not with the logging of the one before."""
 AT_LEAST_S = 0.5
 """Of streams at full speed."""
 
@@ -99,7 +101,8 @@ class Rounds:
                 into.add("paced_token_cpu_us", seen.middle[0] / seen.middle[1] * 1e6)
             first = seen.first
             if streams == 1:  # of one stream alone a round would have one
-                first = _load(way, {"stream": True, "max_tokens": 2}, 1, self._requests)[1].first
+                alone = {"stream": True, "max_tokens": 2, "seed": RATE}
+                first = _load(way, alone, 1, self._requests, rest_s=REST_S)[1].first
             into.add(f"first_p50_ms.{streams}", _quantile(first, 0.5) * 1e3)
             into.add(f"first_p99_ms.{streams}", _quantile(first, 0.99) * 1e3)
             for when, delays in zip(("beginning", "under_way"), seen.delays_by_time(), strict=True):
@@ -109,11 +112,13 @@ class Rounds:
         into.add("memory_mib", way.memory_mib())
 
 
-def _load(way: Way, body: dict[str, object], connections: int, requests: int) -> tuple[float, Seen]:
+def _load(
+    way: Way, body: dict[str, object], connections: int, requests: int, rest_s: float = 0.0
+) -> tuple[float, Seen]:
     """Return the CPU time of a load with its settling, in s, and what its clients saw."""
     before = way.cpu_s()
     try:
-        seen = asyncio.run(ask(way.port, way.key, body, connections, requests, way.cpu_s))
+        seen = asyncio.run(ask(way.port, way.key, body, connections, requests, way.cpu_s, rest_s))
     except ExceptionGroup as failed:
         raise SystemExit(f"a request failed, {body}: {failed.exceptions[0]}") from failed
     if seen.refused:

@@ -40,6 +40,9 @@ _STEERS_LITELLM = frozenset(
 )
 """Keys of a body that ask LiteLLM for something it does around a call of its own, beside those it says are its."""
 
+LONGEST_KEPT = 64
+"""Characters of a key that is remembered: clients choose them, before they have shown who they are."""
+
 _KNOWN_PARAMETERS = frozenset(
     {
         "api_base",
@@ -137,13 +140,15 @@ def why_not_model(model: Any, router: Any) -> str | None:
 
 def steering(body: Body) -> bool:
     """Say whether a body asks LiteLLM itself for something, beside being logged."""
-    return any(map(_steers, body))
+    return any(_known_to_steer(key) if len(key) <= LONGEST_KEPT else _steers(key) for key in body)
 
 
-@lru_cache(maxsize=1000)
 def _steers(key: str) -> bool:
     steers = key in _STEERS_LITELLM or is_litellm_owned_kwarg(key) or key.startswith(("_", "mock_"))
     return steers and key not in FOR_LITELLM
+
+
+_known_to_steer = lru_cache(maxsize=1000)(_steers)
 
 
 def is_traced(general_settings: Mapping[str, Any], metadata: Body) -> bool:

@@ -96,9 +96,9 @@ class Poller:
         now = monotonic()
         if now >= self._known_until:
             self._known_until = now + PLACES_S
-            self._known = {place.name: place for place in self._places()}
-            for name in self._due.keys() - self._known.keys():
-                del self._due[name]
+            before, self._known = self._known, {place.name: place for place in self._places()}
+            for name in [name for name in self._due if self._known.get(name) != before.get(name)]:
+                del self._due[name]  # gone, or to be asked elsewhere or with another key: at once
         for name, place in self._known.items():
             if name not in self._asking and now >= self._due_at(name):
                 task = asyncio.create_task(self._ask(session, place), name=f"status of {name}")

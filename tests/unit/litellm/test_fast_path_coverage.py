@@ -203,3 +203,10 @@ def test_the_text_of_answers_is_kept_only_for_those_who_send_it_on(
     monkeypatch.setattr(litellm, "callbacks", listeners)
     assert coverage.is_traced({}, {}) is traced
     assert coverage.is_traced({"store_prompts_in_spend_logs": True}, {})
+
+
+def test_long_keys_of_a_body_are_looked_at_and_not_kept() -> None:
+    before = coverage._known_to_steer.cache_info().currsize
+    assert not coverage.steering({"k" * 100_000: 1})
+    assert coverage.steering({"mock_" + "k" * 100_000: 1})
+    assert coverage._known_to_steer.cache_info().currsize == before

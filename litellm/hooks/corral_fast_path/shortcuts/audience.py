@@ -50,7 +50,7 @@ class Names(list[str]):
         self._found = frozenset(self)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self._found
+        return name in self._found if type(name) is str else isinstance(name, str) and super().__contains__(name)
 
 
 def _redacted(self: Any, model_call_details: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ _in_both_of_litellm = DualCache.async_get_cache
 
 def _in_memory(self: Any, key: Any, **options: Any) -> Any:
     found = self.cache_dict.get(key)
-    if found is None or type(found) in _JSON:
+    if found is None or isinstance(found, _JSON):
         return _in_memory_of_litellm(self, key, **options)
     return None if self.evict_element_if_expired(key) else found
 
@@ -25,7 +25,10 @@ def _in_memory(self: Any, key: Any, **options: Any) -> Any:
 async def _in_both(self: Any, key: Any, parent_otel_span: Any = None, local_only: bool = False, **options: Any) -> Any:
     memory = self.in_memory_cache
     if type(memory) is InMemoryCache:
-        found = memory.get_cache(key, **options)
+        try:
+            found = memory.get_cache(key, **options)
+        except Exception:  # noqa: BLE001  # LiteLLM's own says so, and takes it for a miss
+            found = None
         if found is not None:
             return found
     return await _in_both_of_litellm(self, key, parent_otel_span, local_only, **options)
