@@ -1,7 +1,6 @@
 """A callback for a gate under test: shows what LiteLLM counts and logs, at `/test/state` and `/test/events`."""
 
 import asyncio
-import gc
 import os
 from typing import Any
 
@@ -76,7 +75,6 @@ async def state(request: Request) -> JSONResponse:
             if hasattr(router, "_async_get_cooldown_deployments")
             else None,
             "tasks": len(asyncio.all_tasks()),
-            "frozen": gc.get_freeze_count(),
         }
     )
 

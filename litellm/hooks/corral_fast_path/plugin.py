@@ -1,7 +1,5 @@
 """Puts the fast path's endpoints before LiteLLM's own routes."""
 
-import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -16,8 +14,6 @@ from corral_fast_path import bypass, guard, metrics
 from corral_fast_path.kinds import KINDS
 
 SWITCH = "CORRAL_FAST_PATH"
-STARTED_S = 10.0
-"""After which all of LiteLLM is loaded."""
 _SENT_ON = "corral_fast_path.sent_on"
 
 log = logging.getLogger("corral.fast_path")
@@ -60,21 +56,13 @@ def install(app: Any) -> None:
 
 
 def _let_the_collector_rest() -> None:
-    """Look for garbage less often, and not at what stays: a look at everything takes 50 ms, in which no token goes out.
+    """Look for garbage less often: a look at everything takes 50 ms and more, in which no token goes out.
 
-    Nearly all that a request makes is freed without it. LiteLLM's own setting has the say.
+    Nearly all that a request makes is freed without it. LiteLLM's own setting has the say. On one machine what has been
+    loaded before is left out, too (`litellm_embedded.launcher`).
     """
-    if os.environ.get("PYTHON_GC_THRESHOLD"):
-        return
-    gc.set_threshold(10_000, 20, 50)
-    with contextlib.suppress(RuntimeError):  # without a loop nothing is served
-        asyncio.get_running_loop().call_later(STARTED_S, _leave_out_what_stays)
-
-
-def _leave_out_what_stays() -> None:
-    """Have the collector look no more at what has been loaded: it lives as long as the process."""
-    gc.collect()
-    gc.freeze()
+    if not os.environ.get("PYTHON_GC_THRESHOLD"):
+        gc.set_threshold(10_000, 20, 50)
 
 
 class _Door(Route):

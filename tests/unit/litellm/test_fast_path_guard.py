@@ -3,8 +3,6 @@
 The fast path's shortcuts answer what LiteLLM's own functions do, and know again only keys that change nothing.
 """
 
-import asyncio
-import gc
 import importlib.metadata
 import json
 import logging
@@ -17,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from corral_fast_path import guard, plugin
+from corral_fast_path import guard
 from corral_fast_path.guard import Internal
 from corral_fast_path.plugin import FastPath
 from support.hooks import HOOKS
@@ -164,21 +162,3 @@ def test_a_switch_that_is_neither_on_nor_off_is_named(
     monkeypatch.setenv("CORRAL_FAST_PATH", "maybe")
     FastPath().load()
     assert "CORRAL_FAST_PATH is 'maybe', and must be on or off" in caplog.text
-
-
-@pytest.mark.parametrize("setting", ["", "700,10,10"])
-async def test_what_stays_is_left_out_of_garbage_collection_but_where_litellm_has_the_say(
-    setting: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plugin, "STARTED_S", 0.0)
-    monkeypatch.setenv("PYTHON_GC_THRESHOLD", setting)
-    before, frozen = gc.get_threshold(), gc.get_freeze_count()
-    gc.set_threshold(700, 10, 10)
-    try:
-        plugin._let_the_collector_rest()
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert (gc.get_freeze_count() > frozen) is (gc.get_threshold() != (700, 10, 10)) is (not setting)
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*before)

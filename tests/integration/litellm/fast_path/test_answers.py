@@ -119,11 +119,3 @@ def test_callbacks_and_metrics_hear_of_an_answer(gate: Gate, stream: bool) -> No
 def tokens_measured(gate: Gate) -> float:
     lines = gate.metrics().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("litellm_total_tokens_metric_total{"))
-
-
-def test_what_stays_is_left_out_of_garbage_collection(gate: Gate) -> None:
-    """LiteLLM's modules and tables are there by then; without the fast path nothing is left out."""
-    if gate.state()["fast_path"]:
-        wait_until(lambda: gate.state()["frozen"] > 100_000, 20, "the objects that stay to be left out", 0.5)
-    else:
-        assert gate.state()["frozen"] == 0
