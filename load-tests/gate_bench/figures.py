@@ -26,7 +26,7 @@ STREAMS_AT_FULL_SPEED = 8
 REST_S = 0.05
 """Between streams of which the first token is timed by itself, not with the logging of the one before."""
 AT_LEAST_S = 0.5
-"""Of streams at full speed."""
+"""That streams at full speed take: shorter ones cost no more than their requests scatter."""
 
 
 @dataclass
@@ -86,14 +86,14 @@ class Rounds:
             return
         one = {"stream": True, "max_tokens": 1}
         few, _ = _load(way, one, STREAMS_AT_FULL_SPEED, 1)
-        tokens, wall = self._tokens, 0.0
-        while wall < AT_LEAST_S:
-            tokens = tokens if not wall else 10 * tokens  # what takes no time costs no more than its requests scatter
-            many, seen = _load(way, {"stream": True, "max_tokens": tokens}, STREAMS_AT_FULL_SPEED, 1)
-            wall = seen.wall
+        tokens = self._tokens
+        many, seen = _load(way, {**one, "max_tokens": tokens}, STREAMS_AT_FULL_SPEED, 1)
+        while seen.wall < AT_LEAST_S:
+            tokens *= 10
+            many, seen = _load(way, {**one, "max_tokens": tokens}, STREAMS_AT_FULL_SPEED, 1)
         tokens *= STREAMS_AT_FULL_SPEED
         into.add("token_cpu_us", max(0.0, many - few) / tokens * 1e6)
-        into.add("tokens_per_s", tokens / wall)
+        into.add("tokens_per_s", tokens / seen.wall)
         for streams in PACED_STREAMS:
             length = self._costed_tokens if streams in LONG_STREAMS else self._paced_tokens
             _, seen = _load(way, {"stream": True, "max_tokens": length, "seed": RATE}, streams, 1)

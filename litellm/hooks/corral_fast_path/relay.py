@@ -54,7 +54,7 @@ async def relay(
     departure.then(answer.close)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     reason = ""
-    # In a task of its own: each token would wake all coroutines that wait for this one, some thirty middlewares.
+    # In a task of its own: each token would wake all coroutines that wait for this one, some thirty.
     forwarding = asyncio.create_task(_forward(answer, stream, send, send_middle, release))
     try:
         await forwarding

@@ -1,7 +1,7 @@
 """Whom LiteLLM tells that an answer is through: most of its hooks, and of ours, do not listen to that.
 
 It goes through all of them twice, and looks each time whether one may be told, and of what. Before each request it
-looks for all of them among the some hundred names of services that it knows, one after the other.
+looks for all of them among the names of services that it knows, some fifty, one after the other.
 """
 
 from collections.abc import Iterable

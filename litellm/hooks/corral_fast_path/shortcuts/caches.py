@@ -1,4 +1,4 @@
-"""Looks into LiteLLM's caches, some thirty a request.
+"""Looks into LiteLLM's caches, some twenty a request.
 
 Each look takes what it finds for JSON first, and gets over it if it is none. One at a key writes all that is known of
 the key into two messages, which nobody reads.

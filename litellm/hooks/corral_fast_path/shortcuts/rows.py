@@ -2,7 +2,7 @@
 
 LiteLLM goes through all that a row says, piece by piece, before it makes JSON of it; and makes JSON of the whole row
 when it is queued, when it is taken out and when it is written, to know how large it is. It copies a row twice, as deep
-as it goes; nothing in it can be changed. For each row it asks some six times whether prompts are to be stored.
+as it goes; nothing in it can be changed. For each row it asks four times whether prompts are to be stored.
 """
 
 import copy
