@@ -2,13 +2,16 @@
 
 LiteLLM's proxy, once imported, changes what other hooks do. The output is JSON: `same` has pairs of answers by subject,
 `known` says which keys are let in without another look, `taken_over` what is no longer asked of LiteLLM once it has
-shown it, `differences` what the guard finds.
+shown it, `differences` what the guard finds, `put` what became of LiteLLM's functions once the shortcuts are in place.
 """
 
 import asyncio
+import importlib
 import json
+import pkgutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from typing import Any
 
 from litellm.proxy import proxy_server
@@ -19,7 +22,8 @@ from litellm.proxy.spend_tracking.savings import compute_savings_spend
 from starlette.requests import Request
 
 import litellm
-from corral_fast_path import guard, recognition
+from corral_fast_path import guard, recognition, shortcuts
+from corral_fast_path.internals_of_shortcuts import OF_SHORTCUTS
 from corral_fast_path.kinds import KINDS
 from corral_fast_path.shortcuts import costs, daily_spend, keys, providers, request_data, routes, rows
 from support.shortcut_answers_after import (
@@ -211,6 +215,32 @@ def is_known(
     return found is not None and found.token == TOKEN and found is not user
 
 
+def put_in_place() -> dict[str, list[str]]:
+    """Put the shortcuts in place, and tell whose place they took; nothing can be compared after that.
+
+    `left` has what a shortcut keeps of LiteLLM's own, to hand over to, and which still stands in its place.
+    """
+    before = _functions()
+    shortcuts.install()
+    after = _functions()
+    taken = [name for name, one in before.items() if not (after[name] == one and type(after[name]) is type(one))]
+    kept = {
+        f"{module.name}.{name}": one
+        for module in pkgutil.iter_modules(shortcuts.__path__)
+        for name, one in vars(importlib.import_module(f"{shortcuts.__name__}.{module.name}")).items()
+        if name.endswith(("_of_litellm", "_of_prisma"))
+    }
+    return {"taken": taken, "left": [name for name, one in kept.items() if not any(one is before[n] for n in taken)]}
+
+
+def _functions() -> dict[str, Any]:
+    return {
+        f"{one.module}:{one.name}": reduce(getattr, one.name.split("."), importlib.import_module(one.module))
+        for one in OF_SHORTCUTS
+        if not one.needs or guard.is_installed(one.needs)
+    }
+
+
 def main() -> None:
     """Print all answers."""
     soon, past = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) - timedelta(seconds=1)
@@ -255,6 +285,7 @@ def main() -> None:
                 "told": who_is_told_of_answers(),
                 "taken_over": taken_over,
                 "differences": list(guard.differences()),
+                "put": put_in_place(),
             }
         )
     )

@@ -25,6 +25,7 @@ def test_each_way_is_measured_beside_the_direct_one(tmp_path: Path) -> None:
     through, straight = ways["gpu-server"], ways["direct"]
     assert through["memory_mib"][0] > 20
     assert through["request_cpu_ms"][0] > straight["request_cpu_ms"][0] == 0
+    assert through["paced_token_cpu_us"][0] > straight["paced_token_cpu_us"][0] == 0
     for streams in (1, 8, 32, 128):
         assert 0 < straight[f"first_p50_ms.{streams}"][0] <= straight[f"first_p99_ms.{streams}"][0]
     for when in ("beginning_{}_ms.128", "under_way_{}_ms.1"):

@@ -103,6 +103,14 @@ def test_only_who_does_nothing_with_answers_is_not_told_of_them(answers: dict[st
     assert len(answers["told"]) > 1
 
 
+def test_each_shortcut_is_put_in_the_place_of_what_it_stands_for(answers: dict[str, Any]) -> None:
+    assert answers["put"]["left"] == []
+    without_original = {"litellm:_known_custom_logger_compatible_callbacks", "prisma.builder:indent"}
+    of_writer = {f"litellm.proxy.db.db_spend_update_writer:{name}" for name in ("copy.deepcopy", "json.loads")}
+    of_target = {"litellm._internal_context:service_target"}
+    assert without_original | of_writer | of_target <= set(answers["put"]["taken"])
+
+
 def test_the_pinned_litellm_is_one_that_was_tried() -> None:
     assert importlib.metadata.version("litellm") in guard.TRIED
 
