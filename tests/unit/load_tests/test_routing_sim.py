@@ -4,6 +4,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from routing_sim.__main__ import main
 from routing_sim.clock import Clock
 from routing_sim.engine import OVERHEAD_S, SHARING, Card, Engine, Host
 from routing_sim.experiment import WORKLOADS, run
@@ -206,3 +207,18 @@ def test_a_lost_server_fails_no_request_that_can_be_tried_again() -> None:
 @pytest.mark.parametrize("policy", ["corral", "least-busy"])
 def test_the_same_seed_gives_the_same_figures(policy: str) -> None:
     assert outcome(CHATS, policy, 3, 300) == outcome(CHATS, policy, 3, 300)
+
+
+def test_a_batch_of_the_servers_size_is_simulated(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def table(batch: str) -> str:
+        given = ["--servers", "2", "--seconds", "200", "--workloads", "bursts of 16", "--policies", "least-busy"]
+        monkeypatch.setattr("sys.argv", ["routing_sim", *given, "--batch", batch])
+        main()
+        return capsys.readouterr().out
+
+    assert table("512") != table("16")
+    with pytest.raises(SystemExit):
+        table("0")
+    assert "--batch" in capsys.readouterr().err
